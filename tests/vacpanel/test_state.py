@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from vacpanel import link
+from vacpanel.state import URL_KEYS, Selection
+
+
+def test_every_parameter_is_documented_and_every_chosen_one_has_a_url_key():
+    parameters = set(Selection.param) - {"name"}
+    assert all(Selection.param[name].doc for name in parameters)
+    assert set(URL_KEYS) == parameters - {"generation"}
+
+
+def test_selecting_a_class_forgets_the_images_of_the_class_before():
+    state = Selection(classes=[3], images=[30, 31])
+    state.select_class(4)
+    assert (state.classes, state.images) == ([4], [])
+
+
+def test_selecting_the_selected_class_keeps_its_images():
+    state = Selection(classes=[3], images=[30])
+    state.select_class(3)
+    assert state.images == [30]
+
+
+def test_toggle_is_its_own_inverse_and_makes_new_lists():
+    state = Selection(models=["a"])
+    before = state.models
+    state.toggle_model("b")
+    assert state.models == ["a", "b"]
+    state.toggle_model("b")
+    assert state.models == ["a"]
+    assert before == ["a"]
+    assert state.models is not before
+
+
+def test_restrict_drops_the_unknown_and_names_it():
+    state = Selection(model="gone", models=["kept", "lost"], root="animal", classes=[1, 99])
+    notices = state.restrict(models=["kept"], roots=["animal"], class_ids=[1])
+    assert (state.model, state.models, state.root, state.classes) == ("", ["kept"], "animal", [1])
+    assert len(notices) == 3
+    assert "'gone'" in notices[0]
+    assert "'lost'" in notices[1]
+    assert "99" in notices[2]
+
+
+def test_reset_chooses_nothing_and_keeps_the_generation():
+    state = Selection(model="m", models=["m"], root="r", classes=[1], images=[2], threshold=0.9, generation=7)
+    state.reset()
+    fresh = Selection(generation=7)
+    assert {n: getattr(state, n) for n in URL_KEYS} == {n: getattr(fresh, n) for n in URL_KEYS}
+    assert state.generation == 7
+
+
+def test_a_link_says_everything_and_is_read_back():
+    state = Selection(
+        model="demo:a",
+        models=["demo:a", "x:b"],
+        root="tool",
+        classes=[4, 2],
+        images=[7],
+        threshold=0.25,
+        target="true",
+    )
+    query = "&".join(f"{key}={value}" for key, value in link.write(state).items() if value is not None)
+    again = Selection()
+    assert link.read(f"?{query}", again) == []
+    assert {n: getattr(again, n) for n in URL_KEYS} == {n: getattr(state, n) for n in URL_KEYS}
+
+
+def test_one_bad_value_in_a_link_costs_no_other_value():
+    state = Selection()
+    notices = link.read("?threshold=much&model=demo:a&classes=1,x&target=nobody&root=tool&unknown=1", state)
+    assert len(notices) == 3
+    assert (state.model, state.root, state.threshold, state.classes) == ("demo:a", "tool", 0.5, [])

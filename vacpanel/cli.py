@@ -1,0 +1,259 @@
+"""The command line: ``vacpanel demo | etl | explain | serve | models | methods | publish | info``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from vacpanel import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BAD_INPUT = 2
+
+_out = Console()
+
+
+class _Commands(click.Group):
+    """Lists the commands in the order in which a newcomer meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.commands)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cli() -> None:
+    """Compare and understand many image classifiers."""
+
+
+@cli.command()
+@click.option("--warehouse", type=click.Path(path_type=Path), default="demo-warehouse", show_default=True)
+@click.option("--images-per-class", type=click.IntRange(1, 1000), default=25, show_default=True)
+@click.option("--no-serve", is_flag=True, help="Build the warehouse and stop.")
+@click.option("--port", type=int, default=5006, show_default=True)
+@click.option("--show", is_flag=True, help="Open a browser.")
+def demo(warehouse: Path, images_per_class: int, no_serve: bool, port: int, show: bool) -> None:
+    """Build the embedded demo (13 models, 64 classes) unless it is there, and serve it.
+
+    The dashboard opens at once and fills model by model while the ETL runs beside it.
+    """
+    from vacpanel import demo as steps
+
+    if no_serve:
+        steps.build(warehouse, images_per_class)
+        return
+    steps.prepare(warehouse)
+    with steps.building_beside(warehouse, images_per_class):
+        _serve([str(warehouse)], port, ["--show"] if show else [])
+
+
+@cli.command()
+@click.argument("images")
+@click.option("--warehouse", required=True, type=click.Path(path_type=Path), help="The folder to write; it is made.")
+@click.option("--models", required=True, help="Comma-separated names, see `vacpanel models`.")
+@click.option("--classes", type=click.Path(path_type=Path), help="CSV: class_id,wnid,class_name,root_class.")
+@click.option("--limit", type=click.IntRange(1), help="Use only so many images, spread evenly over the classes.")
+@click.option("--batch-size", type=click.IntRange(1), help="Images a forward pass.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True)
+@click.option("--group-size", type=click.IntRange(1), hidden=True)
+@click.option("--cluster", help="Address of a Dask scheduler.")
+def etl(images: str, warehouse: Path, models: str, **options: Any) -> None:
+    """Run MODELS over the folder IMAGES and write the warehouse; run again, it does only what is missing."""
+    from etl import run
+
+    report = run(images, models=_names(models), warehouse=warehouse, **options)
+    for reason in report.failed.values():
+        click.echo(reason, err=True)
+    if report.failed:
+        sys.exit(1)
+
+
+@cli.command()
+@click.option("--warehouse", required=True, type=click.Path(path_type=Path))
+@click.option("--models", required=True, help="Comma-separated names.")
+@click.option("--image", required=True, help="An image id of the warehouse, or the path of an image file.")
+@click.option("--method", default="grad-cam", show_default=True, help="See `vacpanel methods`.")
+@click.option("--target", help="A class id or class name; default: the class each model predicts.")
+@click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True)
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the pictures.")
+def explain(
+    warehouse: Path, models: str, image: str, method: str, target: str | None, threshold: float, out: Path
+) -> None:
+    """Write one overlay (PNG) and one map (.npy) a model, and print the numbers."""
+    from vacpanel.explain_command import explain_image
+
+    rows = explain_image(warehouse, _names(models), image, method, target, threshold, out)
+    _print_table(
+        [
+            "model",
+            "target",
+            "predicted",
+            "confidence",
+            "ROI area",
+            "entropy",
+            "total variation",
+            "seconds",
+            "note",
+        ],
+        [
+            [
+                row.model,
+                row.target_name,
+                row.predicted_name,
+                f"{row.confidence:.1%}",
+                f"{row.measures['roi_area']:.1%}",
+                f"{row.measures['entropy']:.3f}",
+                f"{row.measures['total_variation']:.3f}",
+                f"{row.seconds:.2f}",
+                ", ".join(row.flags),
+            ]
+            for row in rows
+        ],
+    )
+    failed = [row for row in rows if row.error]
+    for row in failed:
+        click.echo(row.error, err=True)
+    if failed:
+        sys.exit(1)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--port", type=int, default=5006, show_default=True)
+@click.argument("panel_flags", nargs=-1, type=click.UNPROCESSED)
+def serve(directory: Path, port: int, panel_flags: Sequence[str]) -> None:
+    """Serve the dashboard of the warehouse DIRECTORY; any flag of `panel serve` may follow."""
+    import warehouse
+
+    warehouse.open(directory).close()
+    _serve([str(directory)], port, list(panel_flags))
+
+
+@cli.command()
+def models() -> None:
+    """List the models that can be named, by provider."""
+    from etl.plugins import load, plugins
+
+    rows = []
+    for name in plugins("vacpanel.models"):
+        provider = load("vacpanel.models", name)()
+        reason = provider.available()
+        known = [] if reason else provider.names()
+        shown = ", ".join(known[:12]) + (f", … {len(known)} in all" if len(known) > 12 else "")
+        rows.append([f"{name}:NAME", provider.description, reason or shown])
+    _print_table(["named as", "where it comes from", "names"], rows)
+
+
+@cli.command()
+def methods() -> None:
+    """List the explanation methods."""
+    from etl.plugins import load, plugins
+
+    rows = []
+    for name in plugins("vacpanel.methods"):
+        method = load("vacpanel.methods", name)()
+        rows.append([name, method.title, method.description, method.paper])
+    _print_table(["method", "title", "what it does and costs", "paper"], rows)
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+def publish(directory: Path) -> None:
+    """Make everything computed so far visible to SQL and dashboards."""
+    from warehouse.publish import publish as publish_now
+
+    generation = publish_now(directory)
+    state = f"in {generation.seconds:.2f} s" if generation.changed else "was up to date"
+    click.echo(f"Generation {generation.number} {state}: {directory / 'warehouse.duckdb'}")
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+def info(directory: Path) -> None:
+    """Show what the warehouse DIRECTORY holds."""
+    import warehouse
+
+    with warehouse.open(directory) as opened:
+        summary = opened.summary()
+        click.echo(
+            f"{summary.models} models, {summary.classes} classes, {summary.images} images, "
+            f"{summary.skipped} skipped, generation {summary.generation}"
+        )
+        table = opened.models()
+        _print_table(
+            ["model", "top-1", "top-5", "images", "parameters", "FLOPs", "latency", "input"],
+            [
+                [
+                    str(table["model"][i]),
+                    f"{table['top1'][i]:.1%}",
+                    f"{table['top5'][i]:.1%}",
+                    f"{table['images'][i]:,}",
+                    _short_number(table["parameters"][i]),
+                    _short_number(table["flops"][i]),
+                    f"{table['latency_ms'][i]:.1f} ms",
+                    f"{table['input_size'][i]} px",
+                ]
+                for i in range(len(table["model"]))
+            ],
+        )
+
+
+def _serve(directories: list[str], port: int, panel_flags: list[str]) -> None:
+    """Run ``panel serve`` on the app with the media routes."""
+    from vacpanel.serving import serve_app
+
+    serve_app(directories, port, panel_flags)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _short_number(value: float) -> str:
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.2f} {unit}"
+    return f"{value:.0f}"
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(_plain(cell) for cell in row))
+    _out.print(table)
+
+
+def _plain(cell: str) -> str:
+    """Return the cell with markup and control characters made harmless: names are not ours."""
+    from rich.markup import escape
+
+    return escape("".join(c if c.isprintable() else "�" for c in cell))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a user's mistake ends with one sentence on stderr and status 2."""
+    from warehouse.errors import UserError
+
+    try:
+        cli.main(args=None if arguments is None else list(arguments), prog_name="vacpanel", standalone_mode=False)
+    except click.exceptions.Exit as end:
+        sys.exit(end.exit_code)
+    except click.Abort:
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        click.echo(f"vacpanel: {error.format_message()}", err=True)
+        sys.exit(BAD_INPUT)
+    except UserError as error:
+        click.echo(f"vacpanel: {error}", err=True)
+        sys.exit(BAD_INPUT)

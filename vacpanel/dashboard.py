@@ -1,0 +1,148 @@
+"""The dashboard: store + state + views, composed into one page."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import panel as pn
+import param
+
+from etl.plugins import load, plugins
+from vacpanel import link, serving
+from vacpanel.controller import Controller
+from vacpanel.state import URL_KEYS, Selection
+from warehouse.progress import read_progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from panel.viewable import Viewable
+
+    from vacpanel.views.base import View
+    from warehouse import Warehouse
+
+logger = logging.getLogger(__name__)
+LOOK_EVERY = 1000  # ms between looks for a new generation: one readlink each
+TOP, BOTTOM = 430, 400  # px heights of the two rows of views
+
+
+class Dashboard(pn.viewable.Viewer):
+    """The linked views of one warehouse.
+
+    Parameters
+    ----------
+    path
+        The warehouse folder, or the ``warehouse.duckdb`` in it.
+
+    Examples
+    --------
+    In a notebook the last line of a cell displays it; in a script `servable` serves it.
+
+    >>> from vacpanel import Dashboard
+    >>> dashboard = Dashboard("demo-warehouse")  # doctest: +SKIP
+    >>> dashboard.state.model = "demo:resnet18"  # doctest: +SKIP
+    """
+
+    state = param.ClassSelector(class_=Selection, doc="The selection, shared by all views.")
+
+    def __init__(self, path: str | Path, **params: Any) -> None:
+        self.warehouse: Warehouse = serving.open_warehouse(path)
+        self.warehouse.refresh()
+        super().__init__(state=params.pop("state", None) or Selection(generation=self.warehouse.generation), **params)
+        self._choose_defaults()
+        self.controller = Controller.of(self.warehouse, self.state)
+        self.views: dict[str, View] = {}
+        for name in plugins("vacpanel.views"):
+            self.views[name] = load("vacpanel.views", name)(self.warehouse, self.state)
+        self._layout: Viewable | None = None
+
+    def _choose_defaults(self) -> None:
+        """Pin the most accurate model and the root class with most classes, so that no view starts empty."""
+        models = self.warehouse.models()
+        if not self.state.model and len(models["model"]):
+            self.state.model = str(models["model"][models["top1"].argmax()])
+        if not self.state.root and len(models["model"]):
+            table = self.warehouse.root_accuracy()
+            roots = [str(root) for root in table["root_class"]]
+            self.state.root = max(
+                self.warehouse.roots(), key=lambda root: (roots.count(root), -ord(root[0])), default=""
+            )
+
+    def look(self) -> None:
+        """Show a newer generation of the warehouse if there is one (called every second on a server)."""
+        self.warehouse.refresh()
+        if self.warehouse.generation != self.state.generation:
+            with pn.io.hold():
+                self.state.generation = self.warehouse.generation
+                self._choose_defaults()
+
+    def facts(self) -> str:
+        """Return what is shown, and how far a running ETL is, in one line."""
+        summary = self.warehouse.summary()
+        text = f"{summary.models} models · {summary.classes:,} classes · {summary.images:,} images".replace(
+            ",", "\u2009"
+        )
+        progress = read_progress(self.warehouse.folder)
+        if progress is None:
+            return text
+        left = f", about {progress.eta_seconds:.0f} s left" if progress.eta_seconds else ""
+        return f"{text} · ETL running: {progress.models_done} of {progress.models_total} models{left}"
+
+    def read_link(self, query: str) -> list[str]:
+        """Select what a link says; return a sentence for everything in it that cannot be shown."""
+        notices = link.read(query, self.state)
+        classes = self.warehouse.classes()
+        notices += self.state.restrict(
+            models=map(str, self.warehouse.models()["model"]),
+            roots=self.warehouse.roots(),
+            class_ids=map(int, classes["class_id"]),
+        )
+        self._choose_defaults()
+        return notices
+
+    def _slot(self, slot: str) -> list[View]:
+        return [view for view in self.views.values() if view.slot == slot]
+
+    def __panel__(self) -> Viewable:
+        """Return the views in their places: the overview above, explanations and supplement below."""
+        if self._layout is None:
+            known = ("A1", "A2", "A3", "A4", "B", "D", "E")
+            extra = [view for view in self.views.values() if view.slot not in known]
+            bars = pn.Column(*self._slot("A3"), *self._slot("A4"), sizing_mode="stretch_both", margin=0)
+            top = [
+                *_weigh(self._slot("A1"), 1.0),
+                *_weigh(self._slot("A2"), 1.0),
+                *_weigh([bars], 1.05),
+                *_weigh(self._slot("B"), 1.1),
+            ]
+            low = [*_weigh(self._slot("D"), 3.0), *_weigh(self._slot("E"), 1.15)]
+            rows = [
+                pn.Row(*top, height=TOP, sizing_mode="stretch_width", margin=0),
+                pn.Row(*low, height=BOTTOM, sizing_mode="stretch_width", margin=0),
+            ]
+            if extra:
+                rows.append(pn.Row(*_weigh(extra, 1.0), height=TOP, sizing_mode="stretch_width", margin=0))
+            self._layout = pn.Column(*rows, sizing_mode="stretch_width", margin=0)
+        return self._layout
+
+
+def _weigh(items: list[Any], weight: float) -> list[Viewable]:
+    """Give items a share of their row's width."""
+    return [
+        pn.Column(item, sizing_mode="stretch_both", margin=0, styles={"flex": f"{weight} 1 0", "min-width": "0"})
+        for item in items
+    ]
+
+
+def watch_link(dashboard: Dashboard) -> None:
+    """Keep the browser's address equal to the state from now on."""
+    location = pn.state.location
+    if location is None:
+        return
+
+    def _write(*_: param.parameterized.Event) -> None:
+        location.update_query(**link.write(dashboard.state))
+
+    dashboard.state.param.watch(_write, list(URL_KEYS))
+    _write()

@@ -1,0 +1,67 @@
+"""The link is the state: a URL's query says everything that is selected."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from vacpanel.state import URL_KEYS, Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _text_list(text: str) -> list[str]:
+    return [part for part in text.split(",") if part]
+
+
+def _id_list(text: str) -> list[int]:
+    return [int(part) for part in text.split(",") if part]
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "models": _text_list,
+    "classes": _id_list,
+    "images": _id_list,
+    "threshold": float,
+}
+
+
+def read(query: str, state: Selection) -> list[str]:
+    """Set on `state` what a URL's query says, one value at a time, so that one bad value costs no other.
+
+    Parameters
+    ----------
+    query
+        The query of a URL, with or without ``?``.
+    state
+        Changed in place.
+
+    Returns
+    -------
+    list of str
+        One plain sentence for every value that was not understood.
+    """
+    parameters = {key: name for name, key in URL_KEYS.items()}
+    notices = []
+    for key, text in parse_qsl(query.removeprefix("?")):
+        name = parameters.get(key)
+        if name is None:
+            continue
+        try:
+            setattr(state, name, _PARSERS.get(name, str)(text))
+        except (ValueError, TypeError):
+            notices.append(f"The link's {key}={text!r} is not a valid value, so it was left out.")
+    return notices
+
+
+def write(state: Selection) -> dict[str, str | None]:
+    """Return the query parameters that say what `state` says; None takes an empty one out of the URL."""
+    query: dict[str, str | None] = {}
+    for name, key in URL_KEYS.items():
+        value = getattr(state, name)
+        if isinstance(value, list):
+            value = ",".join(map(str, value))
+        query[key] = json.dumps(value) if isinstance(value, float) else (value or None)
+    return query

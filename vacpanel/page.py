@@ -1,0 +1,77 @@
+"""The page of the served dashboard; the only module, with the sidebar, that knows panel-material-ui."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import panel as pn
+import panel_material_ui as pmui
+
+from vacpanel.dashboard import LOOK_EVERY, Dashboard, watch_link
+from vacpanel.sidebar import TaskSidebar
+from vacpanel.views.text import line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+THEME = {
+    "palette": {"primary": {"main": "#0072B2"}, "secondary": {"main": "#E69F00"}},
+    "typography": {"fontSize": 13},
+    "shape": {"borderRadius": 6},
+    "components": {"MuiToolbar": {"defaultProps": {"variant": "dense"}}},
+}
+
+
+def page(path: str | Path) -> pmui.Page:
+    """Return the whole page for one session.
+
+    Parameters
+    ----------
+    path
+        The warehouse folder.
+    """
+    pn.extension("tabulator", notifications=True)
+    dashboard = Dashboard(path)
+    notices = dashboard.read_link(pn.state.location.search or "") if pn.state.location else []
+    facts = line(dashboard.facts(), styles={"color": "white"}, margin=(14, 10))
+    reset = pmui.Button(
+        label="Reset",
+        variant="outlined",
+        size="small",
+        margin=(8, 6),
+        sx={"color": "white", "borderColor": "white"},
+    )
+
+    def _reset(_: object) -> None:
+        dashboard.controller.cancel()
+        dashboard.controller.rows = []
+        dashboard.state.reset()
+        dashboard._choose_defaults()
+
+    reset.on_click(_reset)
+
+    def _look() -> None:
+        dashboard.look()
+        facts.object = escape(dashboard.facts())
+
+    if pn.state.curdoc is not None:
+        pn.state.add_periodic_callback(_look, LOOK_EVERY)
+        pn.state.on_session_destroyed(lambda _: dashboard.controller.cancel())
+        watch_link(dashboard)
+
+        def _say() -> None:
+            for notice in notices:
+                if pn.state.notifications is not None:
+                    pn.state.notifications.warning(notice, duration=8000)
+
+        pn.state.onload(_say)
+    return pmui.Page(
+        title="vacpanel",
+        header=[pn.Row(facts, pn.layout.HSpacer(), reset, sizing_mode="stretch_width")],
+        sidebar=[TaskSidebar(dashboard.warehouse, dashboard.state)],
+        sidebar_width=250,
+        main=[dashboard],
+        theme_config=THEME,
+        busy_indicator="linear",
+    )

@@ -1,0 +1,112 @@
+"""Maps made visible: heatmap with contour lines over a desaturated picture, and the picture masked to its ROI.
+
+Paper section 4.3: contour lines add quantities to the heatmap, the threshold removes regions of little attention.
+"""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from bokeh.palettes import Inferno256
+from contourpy import contour_generator
+from PIL import Image, ImageDraw
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LEVELS = (0.25, 0.5, 0.75)
+SHORTEST_SIDE = 192  # px; smaller pictures are enlarged so that lines stay thin
+DIM = 0.35  # how much colour is left where attention is below the threshold
+
+
+@cache
+def _lookup_table() -> np.ndarray:
+    """Return Bokeh's Inferno (perceptually uniform) as (256, 3) uint8."""
+    return np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in Inferno256], dtype=np.uint8)
+
+
+def upsample(attention: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return the map at picture size, bilinear with ``align_corners=False``, clipped to [0, 1].
+
+    Parameters
+    ----------
+    attention
+        (h, w) float map in [0, 1], as the explanation layer gives it.
+    size
+        (width, height) of the picture in px.
+
+    Returns
+    -------
+    numpy.ndarray
+        (height, width) float32.
+    """
+    image = Image.fromarray(np.ascontiguousarray(attention, dtype=np.float32), mode=None)
+    if size[0] >= image.width and size[1] >= image.height:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    else:  # never blur a map that is larger than the picture
+        image = image.resize(size, Image.Resampling.BOX)
+    return np.clip(np.asarray(image), 0.0, 1.0)
+
+
+def overlay(
+    picture: Image.Image, attention: np.ndarray, threshold: float = 0.5, levels: Sequence[float] = LEVELS
+) -> Image.Image:
+    """Return the heatmap over the desaturated picture, with contour lines.
+
+    Parameters
+    ----------
+    picture
+        What the model saw, RGB.
+    attention
+        (h, w) map in [0, 1].
+    threshold
+        Attention below it is dimmed.
+    levels
+        Where contour lines run.
+    """
+    picture = _enlarged(picture)
+    attention = upsample(attention, picture.size)
+    gray = np.asarray(picture.convert("L"), dtype=np.float32)[..., None].repeat(3, axis=2)
+    color = _lookup_table()[np.round(attention * 255).astype(np.uint8)].astype(np.float32)
+    strength = np.where(attention >= threshold, 0.6, 0.6 * DIM)[..., None]
+    base = np.where((attention >= threshold)[..., None], gray, gray * 0.75)
+    image = Image.fromarray(np.round(base * (1 - strength) + color * strength).astype(np.uint8))
+    draw = ImageDraw.Draw(image)
+    for level, path in contours(attention, levels):
+        shade = int(120 + 135 * level)
+        draw.line([(float(x), float(y)) for x, y in path], fill=(shade, shade, shade), width=1)
+    return image
+
+
+def masked(picture: Image.Image, attention: np.ndarray, threshold: float = 0.5) -> Image.Image:
+    """Return the picture with everything below the threshold greyed out: the region of interest (paper section 4.5)."""
+    picture = _enlarged(picture.convert("RGB"))
+    inside = upsample(attention, picture.size) >= threshold
+    return Image.fromarray(np.where(inside[..., None], np.asarray(picture), np.uint8(128)))
+
+
+def contours(attention: np.ndarray, levels: Sequence[float] = LEVELS) -> list[tuple[float, np.ndarray]]:
+    """Return (level, (n, 2) points in px) for every contour line of the map."""
+    generator = contour_generator(z=attention)
+    return [(level, line) for level in levels for line in generator.lines(level)]
+
+
+def encode(image: Image.Image, kind: str = "PNG") -> bytes:
+    """Return the image as PNG or JPEG bytes."""
+    buffer = io.BytesIO()
+    if kind == "JPEG":
+        image.convert("RGB").save(buffer, "JPEG", quality=88)
+    else:
+        image.save(buffer, kind, compress_level=3)
+    return buffer.getvalue()
+
+
+def _enlarged(picture: Image.Image) -> Image.Image:
+    shortest = min(picture.size)
+    if shortest >= SHORTEST_SIDE:
+        return picture
+    factor = -(-SHORTEST_SIDE // shortest)
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)

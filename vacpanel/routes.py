@@ -1,0 +1,37 @@
+"""Media routes for the server: ``panel serve ... --plugins vacpanel.routes`` (``vacpanel serve`` adds it)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from tornado.web import HTTPError, RequestHandler
+
+from vacpanel import media
+from warehouse import VacpanelError
+
+logger = logging.getLogger(__name__)
+A_YEAR = 31_536_000
+
+
+class MediaHandler(RequestHandler):
+    """Answers signed media URLs; everything else is 404, so that nothing can be probed."""
+
+    async def get(self, key: str, given: str, resource: str) -> None:
+        """Send one picture; it never changes under its address, so browsers keep it."""
+        owner = media.media_for(key) if media.signed(key, given, resource) else None
+        if owner is None:
+            raise HTTPError(404)
+        try:
+            mime, data = await asyncio.get_running_loop().run_in_executor(None, owner.load, resource)
+        except (VacpanelError, OSError) as error:
+            logger.warning("No picture at %s: %s", resource, error)
+            raise HTTPError(404) from error
+        self.set_header("Content-Type", mime)
+        self.set_header("Cache-Control", f"private, max-age={A_YEAR}, immutable")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.write(data)
+
+
+ROUTES = [(rf"/{media.PREFIX}/([0-9a-f]+)/([0-9a-f]+)/([a-z]+/[0-9a-z]+/[0-9]+)", MediaHandler)]
+media.routes_are_served()

@@ -1,0 +1,94 @@
+"""What a server process holds once, for all of its sessions: open warehouses, media, explanation services."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import warehouse
+from vacpanel.media import WAREHOUSES_VARIABLE, Media
+from warehouse.folder import Folder
+
+if TYPE_CHECKING:
+    from etl.explain.service import ExplanationService
+
+_lock = threading.Lock()
+_opened: dict[Path, warehouse.Warehouse] = {}
+_media: dict[Path, Media] = {}
+_services: dict[Path, ExplanationService] = {}
+
+
+def open_warehouse(path: str | Path) -> warehouse.Warehouse:
+    """Return the process's one open `Warehouse` of a folder."""
+    root = Folder.at(path).root
+    with _lock:
+        if root not in _opened:
+            _opened[root] = warehouse.open(root)
+            _media[root] = Media(_opened[root])
+        return _opened[root]
+
+
+def media_of(opened: warehouse.Warehouse) -> Media:
+    """Return the media of an open warehouse."""
+    with _lock:
+        if opened.root not in _media:
+            _media[opened.root] = Media(opened)
+        return _media[opened.root]
+
+
+def explanation_service(opened: warehouse.Warehouse) -> ExplanationService:
+    """Return the process's one explanation service of a warehouse; the first call imports torch (seconds)."""
+    from etl.explain.service import ExplanationService
+
+    with _lock:
+        if opened.root not in _services:
+            _services[opened.root] = ExplanationService(opened.root)
+        return _services[opened.root]
+
+
+def close_all() -> None:
+    """Close everything (tests, shutdown)."""
+    with _lock:
+        for service in _services.values():
+            service.close()
+        for opened in _opened.values():
+            opened.close()
+        _services.clear()
+        _media.clear()
+        _opened.clear()
+
+
+def serve_app(directories: list[str], port: int, panel_flags: list[str]) -> None:
+    """Run ``panel serve vacpanel/app.py`` with the media routes; returns when the server stops.
+
+    Parameters
+    ----------
+    directories
+        Warehouse folders; the first is shown.
+    port
+        TCP port.
+    panel_flags
+        Further flags of ``panel serve``, passed on unchanged.
+    """
+    from panel.command import main as panel_main
+
+    os.environ[WAREHOUSES_VARIABLE] = os.pathsep.join(str(Path(d).resolve()) for d in directories)
+    app = Path(__file__).with_name("app.py")
+    panel_main(
+        [
+            "panel",
+            "serve",
+            str(app),
+            "--port",
+            str(port),
+            "--plugins",
+            "vacpanel.routes",
+            "--index",
+            "app",
+            *panel_flags,
+            "--args",
+            *directories,
+        ]
+    )

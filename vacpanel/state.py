@@ -1,0 +1,109 @@
+"""What a person has chosen: the one state object that every view reads and writes.
+
+Views never talk to each other, only to a `Selection`; `param` is the only dependency, so the state can be used, tested
+and set from a notebook cell without a server.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import param
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MEASURES = ("l1", "mse", "ssim", "hash")
+TARGETS = ("predicted", "true")
+
+# URL key of every parameter that a link carries; one place, so that page, docs and tests agree.
+URL_KEYS = {
+    "model": "model",
+    "models": "models",
+    "root": "root",
+    "classes": "classes",
+    "images": "images",
+    "method": "method",
+    "target": "target",
+    "threshold": "threshold",
+    "measure": "measure",
+}
+
+
+class Selection(param.Parameterized):
+    """The selection shared by all views of one session.
+
+    An empty string or list means "nothing chosen"; what a view shows then is its own affair (usually everything).
+    """
+
+    model = param.String(default="", doc="The pinned model: its bars and its distribution graph are shown.")
+    models = param.List(default=[], item_type=str, doc="The compared models: taken to a task, coloured in the plots.")
+    root = param.String(default="", doc="The pinned root class: its leaf classes are shown for all models.")
+    classes = param.List(default=[], item_type=int, doc="The selected classes, as class ids, newest last.")
+    images = param.List(default=[], item_type=int, doc="The selected images, as image ids.")
+    method = param.String(default="grad-cam", doc="The explanation method.")
+    target = param.Selector(default="predicted", objects=list(TARGETS), doc="The class a map explains.")
+    threshold = param.Magnitude(default=0.5, doc="Attention below this is dimmed; the rest is the region of interest.")
+    measure = param.Selector(default="l1", objects=list(MEASURES), doc="How two maps are compared (Algorithm 2).")
+    generation = param.Integer(default=0, doc="The generation of the warehouse that is shown; changes reload views.")
+
+    def toggle_model(self, model: str) -> None:
+        """Add `model` to the compared models, or take it out."""
+        self.models = _toggled(self.models, model)
+
+    def toggle_class(self, class_id: int) -> None:
+        """Add `class_id` to the selected classes, or take it out."""
+        self.classes = _toggled(self.classes, class_id)
+
+    def select_class(self, class_id: int) -> None:
+        """Make `class_id` the one selected class and forget the images of the class before."""
+        if self.classes != [class_id]:
+            self.param.update(classes=[class_id], images=[])
+
+    def reset(self) -> None:
+        """Choose nothing, as at the start; only the shown generation stays."""
+        self.param.update(
+            **{name: self.param[name].default for name in URL_KEYS if not isinstance(self.param[name].default, list)},
+            models=[],
+            classes=[],
+            images=[],
+        )
+
+    def restrict(self, *, models: Iterable[str], roots: Iterable[str], class_ids: Iterable[int]) -> list[str]:
+        """Drop what the warehouse does not hold, and say so.
+
+        Parameters
+        ----------
+        models, roots, class_ids
+            What the warehouse holds.
+
+        Returns
+        -------
+        list of str
+            One plain sentence for everything that was dropped; empty when all is known.
+        """
+        known_models, known_roots, known_classes = set(models), set(roots), set(class_ids)
+        notices: list[str] = []
+        changes: dict[str, Any] = {}
+        if self.model and self.model not in known_models:
+            notices.append(f"This warehouse has no model {self.model!r}.")
+            changes["model"] = ""
+        unknown = [model for model in self.models if model not in known_models]
+        if unknown:
+            notices.append(f"This warehouse has no model {', '.join(map(repr, unknown))}.")
+            changes["models"] = [model for model in self.models if model in known_models]
+        if self.root and self.root not in known_roots:
+            notices.append(f"This warehouse has no root class {self.root!r}.")
+            changes["root"] = ""
+        strange = [class_id for class_id in self.classes if class_id not in known_classes]
+        if strange:
+            notices.append(f"This warehouse has no class {', '.join(map(str, strange))}.")
+            changes["classes"] = [class_id for class_id in self.classes if class_id in known_classes]
+        if changes:
+            self.param.update(**changes)
+        return notices
+
+
+def _toggled(values: list[Any], value: Any) -> list[Any]:
+    """Return a new list with `value` removed if present, else appended (a new object, so that watchers fire)."""
+    return [v for v in values if v != value] if value in values else [*values, value]

@@ -1,0 +1,58 @@
+"""A legend of coloured chips; a click chooses."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import param
+from panel.custom import JSComponent
+
+
+class Chips(JSComponent):
+    """Names with their colours in one wrapping row; a click (or Enter) reports the name in `clicked`."""
+
+    items = param.Dict(default={}, doc="Name to colour (CSS).")
+    chosen = param.String(default="", doc="The name that is emphasised.")
+    clicked = param.Dict(default={}, doc="The last click: name, and a running number so that repeats are events.")
+
+    _esm = """
+    export function render({ model }) {
+      const row = document.createElement("div")
+      row.className = "chips"
+      function draw() {
+        row.replaceChildren(...Object.entries(model.items).map(([name, color]) => {
+          const chip = document.createElement("button")
+          chip.type = "button"
+          chip.dataset.name = name
+          const dot = document.createElement("span")
+          dot.style.background = color
+          chip.append(dot, document.createTextNode(name))
+          chip.addEventListener("click", () => {
+            model.clicked = { name: name, n: (model.clicked.n || 0) + 1 }
+          })
+          return chip
+        }))
+        mark()
+      }
+      function mark() {
+        for (const chip of row.children) chip.setAttribute("aria-pressed", String(chip.dataset.name === model.chosen))
+      }
+      model.on("items", draw)
+      model.on("chosen", mark)
+      draw()
+      return row
+    }
+    """
+
+    _stylesheets: ClassVar[list[str]] = [
+        """
+    .chips { display: flex; flex-wrap: wrap; gap: 2px 3px; }
+    button { display: inline-flex; align-items: center; gap: 4px; padding: 1px 6px; border: 1px solid transparent;
+             border-radius: 9px; background: none; color: inherit; cursor: pointer;
+             font: 11.5px var(--bokeh-base-font, system-ui, sans-serif); }
+    button span { width: 9px; height: 9px; border-radius: 50%; flex: none; }
+    button:hover { border-color: rgba(128, 128, 128, .5); }
+    button:focus-visible { outline: 2px solid #0072B2; }
+    button[aria-pressed="true"] { border-color: currentColor; font-weight: 600; }
+    """
+    ]

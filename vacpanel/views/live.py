@@ -1,0 +1,99 @@
+"""Drawn once, patched ever after: the fast path from a click to the screen.
+
+A `DynamicMap` update makes Bokeh walk every model of the page; patching the `ColumnDataSource` of a plot that HoloViews
+drew once does not, and keeps the user's zoom (measured 3 to 8 times faster on a dashboard-sized page).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bokeh.models import CustomJS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bokeh.models import ColumnDataSource
+
+
+class LiveSource:
+    """The column data sources behind a HoloViews element that is drawn once.
+
+    Pass `hook` in the element's ``hooks``; then `patch` replaces columns in every place where it is drawn. Patch the
+    columns that the *glyph* reads, all of one length.
+    """
+
+    def __init__(self) -> None:
+        self._sources: list[ColumnDataSource] = []
+        self._handles: list[dict[str, Any]] = []
+
+    def hook(self, plot: Any, element: Any) -> None:  # noqa: ARG002  (HoloViews' hook signature)
+        """Remember the source that HoloViews made for this element."""
+        source = plot.handles["source"]
+        if source not in self._sources:
+            self._sources.append(source)
+            self._handles.append(plot.handles)
+
+    def patch(self, **columns: Any) -> None:
+        """Replace columns in all live sources; sources whose page is gone are forgotten."""
+        self._forget_closed()
+        for source in self._sources:
+            data = {**source.data, **columns}
+            length = len(next(iter(columns.values())))
+            source.data = {name: column for name, column in data.items() if len(column) == length}
+
+    def clear_selection(self) -> None:
+        """Undo Bokeh's own selection, so that a second tap on the same mark is an event again."""
+        for source in self._sources:
+            if source.selected.indices:
+                source.selected.indices = []
+
+    def ranges(self, **ends: tuple[float, float]) -> None:
+        """Move the axis ranges, e.g. ``ranges(x=(0, 8))``, and their reset positions with them."""
+        self._forget_closed()
+        for handles in self._handles:
+            for axis, (start, end) in ends.items():
+                axis_range = handles[f"{axis}_range"]
+                axis_range.update(start=start, end=end, reset_start=start, reset_end=end)
+
+    def _forget_closed(self) -> None:
+        alive = [(s, h) for s, h in zip(self._sources, self._handles, strict=True) if s.document is not None]
+        # Before the first rendering sources have no document yet; forgetting them then would lose the plot.
+        if alive or not self._sources:
+            self._sources = [s for s, _ in alive]
+            self._handles = [h for _, h in alive]
+
+
+def quiet_toolbar(plot: Any, element: Any) -> None:  # noqa: ARG001
+    """Keep the toolbar inside the frame and out of sight until the pointer comes: small panels need the room."""
+    figure = plot.state
+    figure.toolbar.update(autohide=True, logo=None)
+    figure.toolbar_inner = True
+
+
+def square_units(half_width: float, half_height: float) -> Callable[[Any, Any], None]:
+    """Return a hook that keeps one unit as long on x as on y, whatever the shape of the panel.
+
+    Parameters
+    ----------
+    half_width, half_height
+        The rectangle around the origin that must stay in sight, in data units.
+    """
+
+    def hook(plot: Any, element: Any) -> None:  # noqa: ARG001
+        figure = plot.state
+        figure.min_border = 2
+        fit = CustomJS(
+            args={"figure": figure, "w": half_width, "h": half_height},
+            code="""
+            if (!(figure.inner_width > 0 && figure.inner_height > 0)) return
+            const aspect = figure.inner_width / figure.inner_height
+            const half = Math.max(h, w / aspect)
+            figure.x_range.setv({start: -half * aspect, end: half * aspect})
+            figure.y_range.setv({start: -half, end: half})
+            """,
+        )
+        figure.js_on_change("inner_width", fit)
+        figure.js_on_change("inner_height", fit)
+
+    return hook

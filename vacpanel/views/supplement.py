@@ -1,0 +1,236 @@
+"""E: what helps to choose and to compare (paper sections 5.1 and 5.3).
+
+Before a class is chosen: classes with a remarkable range or average of accuracy. With a class: every model's accuracy on
+it. After a comparison: how similar the models' maps are (Algorithm 2).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import holoviews as hv
+import numpy as np
+import panel as pn
+import param
+from bokeh.models import HoverTool, NumeralTickFormatter
+
+from vacpanel import serving
+from vacpanel.controller import Controller
+from vacpanel.palette import NEUTRAL, model_colors, root_colors
+from vacpanel.render import upsample
+from vacpanel.views.base import View
+from vacpanel.views.text import empty
+
+if TYPE_CHECKING:
+    from panel.viewable import Viewable
+
+    from vacpanel.state import Selection
+    from warehouse import Warehouse
+
+SHOWN = 3  # classes at each end of a ranking, six in all as in the paper
+COMPARE_SIDE = 56  # px; maps of different layers are compared at one common size
+
+
+class Supplement(View):
+    """Range and average of class accuracy; with a class, the models on it; after a comparison, the similarity matrix."""
+
+    title: ClassVar[str] = "Where to look"
+    slot: ClassVar[str] = "E"
+    help_text: ClassVar[str] = (
+        "Range: classes on which the models differ most, and least. Average: classes that all models find easy, and hard. "
+        "Tap a bar to select the class. After a comparison of models: how alike their heatmaps are."
+    )
+
+    def __init__(self, warehouse: Warehouse, state: Selection | None = None, **params: Any) -> None:
+        super().__init__(warehouse, state, **params)
+        self.controller = Controller.of(warehouse, self.state)
+        self._media = serving.media_of(warehouse)
+        self._body = pn.Column(sizing_mode="stretch_both", min_height=120)
+        self.controller.param.watch(self._busy_changed, "busy")
+        self._arrange()
+
+    @param.depends("state.classes", "state.models", "state.images", "state.measure", "state.generation", watch=True)
+    def _arrange(self) -> None:
+        if not len(self.warehouse.models()["model"]):
+            self.heading = self.title
+            self._body[:] = [empty("No model has been run yet.")]
+            return
+        parts = []
+        comparison = self._comparison()
+        if comparison is not None:
+            parts.append(self._picture_and_matrix(*comparison))
+        if self.state.classes:
+            parts.append(_pane(self._accuracies_on_class()))
+        if not parts:
+            spread = self.warehouse.class_spread()
+            parts = [
+                _pane(self._ranked(spread, "range_top1", "Range of class accuracy")),
+                _pane(self._ranked(spread, "mean_top1", "Average of class accuracy")),
+            ]
+            self.heading = "Classes worth a look"
+        self._body[:] = parts
+
+    def _busy_changed(self, event: param.parameterized.Event) -> None:
+        if not event.new:
+            self._arrange()
+
+    # -- before a class is chosen ---------------------------------------------------------------------------------
+
+    def _ranked(self, spread: dict[str, Any], by: str, title: str) -> Any:
+        order = np.argsort(np.asarray(spread[by], dtype=float), kind="stable")
+        chosen = list(order) if len(order) <= 2 * SHOWN else [*order[:SHOWN], *order[-SHOWN:]]
+        pick = {name: np.asarray(column)[chosen] for name, column in spread.items()}
+        rank = np.arange(len(chosen), dtype=float)
+        of_range = by == "range_top1"
+        data = {
+            "x0": pick["min_top1"] if of_range else np.zeros_like(rank),
+            "y0": rank - 0.36,
+            "x1": pick["max_top1"] if of_range else pick["mean_top1"],
+            "y1": rank + 0.36,
+            **pick,
+        }
+        bars = hv.Rectangles(data, ["x0", "y0", "x1", "y1"], list(pick)).opts(
+            color="root_class",
+            cmap=root_colors(self.warehouse.roots()),
+            line_alpha=0,
+            alpha=0.9,
+            nonselection_alpha=0.9,
+            tools=[
+                HoverTool(
+                    tooltips=[
+                        ("class", "@class_name"),
+                        ("root class", "@root_class"),
+                        ("worst to best model", "@min_top1{0.0%} to @max_top1{0.0%}"),
+                        ("mean", "@mean_top1{0.0%}"),
+                    ]
+                ),
+                "tap",
+            ],
+        )
+        ids = [int(class_id) for class_id in pick["class_id"]]
+        hv.streams.Selection1D(source=bars).add_subscriber(
+            lambda index: self.state.select_class(ids[index[0]]) if index else None
+        )
+        ends = hv.Points({"x": data["x1"], "y": rank}, ["x", "y"]).opts(size=3, color=NEUTRAL, default_tools=[])
+        return (bars * ends).opts(
+            title=title,
+            xlim=(0, 1.02),
+            ylim=(-0.6, len(chosen) - 0.4),
+            yticks=[(i, _short(str(name))) for i, name in enumerate(pick["class_name"])],
+            xlabel="",
+            ylabel="",
+            xformatter=NumeralTickFormatter(format="0%"),
+            show_legend=False,
+            **_SMALL,
+        )
+
+    # -- with a class ---------------------------------------------------------------------------------------------
+
+    def _accuracies_on_class(self) -> Any:
+        class_id = self.state.classes[-1]
+        table = self.warehouse.class_accuracy_of([class_id])
+        if not len(table["model"]):
+            self.heading = "The selected class has no images"
+            return hv.Points([]).opts(xaxis=None, yaxis=None, **_SMALL)
+        self.heading = f"Models on “{table['class_name'][0]}”, {int(table['images'][0])} images"
+        order = np.argsort(np.asarray(table["top1"], dtype=float), kind="stable")
+        rows = {name: np.asarray(column)[order] for name, column in table.items()}
+        colors = model_colors(self.state.models)
+        models = [str(model) for model in rows["model"]]
+        rank = np.arange(len(models), dtype=float)
+        points = hv.Points(
+            {
+                "x": rows["top1"],
+                "y": rank,
+                "label": rows["label"],
+                "images": rows["images"],
+                "color": [colors.get(model, NEUTRAL) for model in models],
+            },
+            ["x", "y"],
+            ["label", "images", "color"],
+        ).opts(
+            color=hv.dim("color"),
+            size=9,
+            nonselection_alpha=1,
+            tools=[
+                HoverTool(tooltips=[("model", "@label"), ("top-1", "@x{0.0%} of @images{0,0} images")]),
+                "tap",
+            ],
+        )
+        hv.streams.Selection1D(source=points).add_subscriber(
+            lambda index: setattr(self.state, "model", models[index[0]]) if index else None
+        )
+        lines = hv.Segments((np.zeros_like(rank), rank, rows["top1"], rank)).opts(
+            color=NEUTRAL, alpha=0.5, default_tools=[]
+        )
+        return (lines * points).opts(
+            xlim=(-0.02, 1.04),
+            ylim=(-0.7, len(models) - 0.3),
+            yticks=[(i, _short(str(label), 22)) for i, label in enumerate(rows["label"])],
+            xlabel="Top-1 accuracy on this class",
+            ylabel="",
+            xformatter=NumeralTickFormatter(format="0%"),
+            **_SMALL,
+        )
+
+    # -- after a comparison ---------------------------------------------------------------------------------------
+
+    def _comparison(self) -> tuple[int, list[str], np.ndarray] | None:
+        """Return (image, model labels, maps) of a finished comparison of models on one image, else None."""
+        rows = [row for row in self.controller.rows if row.attention is not None]
+        images = {row.image_id for row in rows}
+        if self.controller.busy or len(images) != 1 or len(rows) < 2:
+            return None
+        maps = np.stack([upsample(row.attention, (COMPARE_SIDE, COMPARE_SIDE)) for row in rows])
+        return images.pop(), [str(row.facts["label"]) for row in rows], maps
+
+    def _picture_and_matrix(self, image_id: int, labels: list[str], maps: np.ndarray) -> Viewable:
+        from etl.explain.similarity import similarity
+
+        matrix = np.asarray(similarity(maps, self.state.measure))
+        data = [(labels[j], labels[i], float(matrix[i, j])) for i in range(len(labels)) for j in range(len(labels))]
+        heat = hv.HeatMap(data, ["model", "other"], "similarity").opts(
+            cmap="Cividis",
+            colorbar=True,
+            colorbar_opts={"width": 8, "padding": 2},
+            invert_yaxis=True,
+            xrotation=50,
+            xlabel="",
+            ylabel="",
+            title=f"Similarity of the maps ({self.state.measure.upper()})",
+            tools=[HoverTool(tooltips=[("maps of", "@model and @other"), ("similarity", "@similarity{0.000}")])],
+            **_SMALL,
+        )
+        picture = _picture(self._media.image(image_id, 192), "The compared image")
+        self.heading = "Comparison of the models"
+        return pn.Row(picture, _pane(heat), sizing_mode="stretch_both")
+
+    def body(self) -> Viewable:
+        """Return what fits the state."""
+        return self._body
+
+
+_SMALL: dict[str, Any] = {
+    "responsive": True,
+    "min_height": 120,
+    "toolbar": None,
+    "default_tools": [],
+    "fontsize": {"ticks": "8pt", "labels": "8.5pt", "title": "9pt"},
+}
+
+
+def _picture(src: str, alt: str) -> pn.pane.HTML:
+    """Return a picture by address; both texts are our own."""
+    return pn.pane.HTML(
+        f'<img src="{src}" alt="{alt}" style="max-width: 120px; border-radius: 4px">',
+        width=128,
+        margin=(8, 4),
+    )
+
+
+def _pane(plot: Any) -> pn.pane.HoloViews:
+    return pn.pane.HoloViews(plot, sizing_mode="stretch_both", linked_axes=False)
+
+
+def _short(text: str, length: int = 18) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
