@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,6 @@ def demo(warehouse: Path, images_per_class: int, no_serve: bool, port: int, show
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True)
 @click.option("--group-size", type=click.IntRange(1), hidden=True)
-@click.option("--cluster", help="Address of a Dask scheduler.")
 def etl(images: str, warehouse: Path, models: str, **options: Any) -> None:
     """Run MODELS over the folder IMAGES and write the warehouse; run again, it does only what is missing."""
     from etl import run
@@ -106,14 +106,12 @@ def explain(
         [
             [
                 row.model,
-                row.target_name,
-                row.predicted_name,
+                row.target,
+                row.predicted,
                 f"{row.confidence:.1%}",
-                f"{row.measures['roi_area']:.1%}",
-                f"{row.measures['entropy']:.3f}",
-                f"{row.measures['total_variation']:.3f}",
+                *(f"{row.measures.get(name, math.nan):.3f}" for name in ("roi_area", "entropy", "total_variation")),
                 f"{row.seconds:.2f}",
-                ", ".join(row.flags),
+                ", ".join(row.flags) or ("failed" if row.error else ""),
             ]
             for row in rows
         ],

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import param
 
 from vacpanel import serving
-from vacpanel.state import Selection
+from vacpanel.words import count
 from warehouse import VacpanelError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from vacpanel.state import Selection
     from warehouse import Warehouse
 
 logger = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ class Controller(param.Parameterized):
                 len(models) > 1
             ):  # comparing models means one image (paper section 5.3); the first one until one is picked
                 images = images[:1]
-        label = f"Explain {_count(len(models), 'model')} on {_count(len(images), 'image')}"
+        label = f"Explain {count(len(models), 'model')} on {count(len(images), 'image')}"
         return Task(models, images, label)
 
     async def run(self) -> None:
@@ -149,20 +150,20 @@ class Controller(param.Parameterized):
             return
         started = time.monotonic()
         state = self.state
-        waiting: dict[asyncio.Future, tuple[str, int]] = {}
         # Image by image, so that the first comparison is complete early.
-        for image_id, model in product(task.images, task.models):
-            request = Request(model=model, image_id=image_id, method=state.method, target=state.target)
-            waiting[asyncio.wrap_future(service.request(request))] = (model, image_id)
-        self._futures = list(waiting)
+        pairs = [(model, image_id) for image_id, model in product(task.images, task.models)]
+        requests = [Request(model, image_id, state.method, state.target) for model, image_id in pairs]
+        futures = [asyncio.wrap_future(future) for future in service.request_many(requests)]
+        waiting = dict(zip(futures, pairs, strict=True))
+        self._futures = futures
         self.message = "Explaining"
         while waiting:
             finished, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             if self._run is not token:  # superseded or cancelled: stale results never paint
                 return
-            new = [self._row(*waiting.pop(future), future) for future in finished]
+            new = [self._row(*waiting.pop(future), future) for future in futures if future in finished]
             self.param.update(rows=[*self.rows, *new], done=self.done + len(new))
-        self._finish(token, f"{_count(self.total, 'map')} in {time.monotonic() - started:.1f} s")
+        self._finish(token, f"{count(self.total, 'map')} in {time.monotonic() - started:.1f} s")
 
     def _finish(self, token: object, message: str) -> None:
         if self._run is token:
@@ -176,7 +177,7 @@ class Controller(param.Parameterized):
             for future in self._futures:
                 future.cancel()
             self._futures = []
-            self.param.update(busy=False, message=f"Cancelled after {_count(self.done, 'map')}")
+            self.param.update(busy=False, message=f"Cancelled after {count(self.done, 'map')}")
 
     def _row(self, model: str, image_id: int, future: asyncio.Future) -> Row:
         facts = self._facts(model, image_id)
@@ -216,7 +217,3 @@ class Controller(param.Parameterized):
                 for name in ("predicted_class_id", "predicted_class_name", "confidence", "correct")
             }
         return facts
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -12,6 +12,7 @@ from etl.plugins import load, plugins
 from vacpanel import link, serving
 from vacpanel.controller import Controller
 from vacpanel.state import URL_KEYS, Selection
+from vacpanel.words import count
 from warehouse.progress import read_progress
 
 if TYPE_CHECKING:
@@ -80,9 +81,8 @@ class Dashboard(pn.viewable.Viewer):
     def facts(self) -> str:
         """Return what is shown, and how far a running ETL is, in one line."""
         summary = self.warehouse.summary()
-        text = f"{summary.models} models · {summary.classes:,} classes · {summary.images:,} images".replace(
-            ",", "\u2009"
-        )
+        numbers = (summary.models, "model"), (summary.classes, "class"), (summary.images, "image")
+        text = " · ".join(count(n, noun) for n, noun in numbers)
         progress = read_progress(self.warehouse.folder)
         if progress is None:
             return text
@@ -142,7 +142,7 @@ def watch_link(dashboard: Dashboard) -> None:
         return
 
     def _write(*_: param.parameterized.Event) -> None:
-        location.update_query(**link.write(dashboard.state))
+        location.search = link.write(dashboard.state)
 
     dashboard.state.param.watch(_write, list(URL_KEYS))
     _write()

@@ -39,7 +39,7 @@ def prepare(warehouse: Path) -> None:
     """Make an empty warehouse if there is none, so that the dashboard can open at once."""
     folder = Folder(warehouse)
     folder.create()
-    if not folder.is_published:
+    if folder.current_generation() is None:
         publish(folder.root)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from vacpanel.state import URL_KEYS, Selection
 
@@ -56,12 +55,12 @@ def read(query: str, state: Selection) -> list[str]:
     return notices
 
 
-def write(state: Selection) -> dict[str, str | None]:
-    """Return the query parameters that say what `state` says; None takes an empty one out of the URL."""
-    query: dict[str, str | None] = {}
+def write(state: Selection) -> str:
+    """Return the query (with ``?``) that says what `state` says; what is empty is left out."""
+    query = {}
     for name, key in URL_KEYS.items():
         value = getattr(state, name)
-        if isinstance(value, list):
-            value = ",".join(map(str, value))
-        query[key] = json.dumps(value) if isinstance(value, float) else (value or None)
-    return query
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        if text:
+            query[key] = text
+    return f"?{urlencode(query, safe=':,')}"

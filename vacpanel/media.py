@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from etl.geometry import view
+from etl.images import open_image
 from vacpanel import render
 from warehouse import UserError
 from warehouse.maps import MapStore
@@ -63,7 +65,7 @@ class Media:
 
     def seen(self, image_id: int, model: str) -> str:
         """Return the address of what `model` sees of an image: its own resize and crop."""
-        return self.src(f"seen/{int(image_id)}/{self.warehouse.model_row(model).model_id}")
+        return self.src(f"seen/{self.warehouse.model_row(model).key}/{int(image_id)}")
 
     def overlay(self, digest: str, threshold: float) -> str:
         """Return the address of a heatmap over its picture."""
@@ -102,22 +104,20 @@ class Media:
 
     def _image(self, image_id: str, size: int) -> tuple[str, bytes]:
         side = min(size, MAX_SIDE)
-        with Image.open(self.warehouse.image(int(image_id)).file) as image:
-            image.draft("RGB", (side, side))
-            picture = image.convert("RGB")
+        picture = open_image(self.warehouse.image(int(image_id)).file)
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         return "image/jpeg", render.encode(picture, "JPEG")
 
     def _picture(self, image_id: int, model: str) -> Image.Image:
         """Return what the model saw, by the geometry its card records."""
-        from etl.geometry import view
+        picture = open_image(self.warehouse.image(image_id).file)
+        return view(picture, self.warehouse.model_row(model).preprocess)
 
-        with Image.open(self.warehouse.image(image_id).file) as image:
-            return view(image.convert("RGB"), self.warehouse.model_row(model).preprocess)
-
-    def _seen(self, image_id: str, model_id: int) -> tuple[str, bytes]:
-        model = self.warehouse.model_named_by_id(model_id)
-        return "image/jpeg", render.encode(self._picture(int(image_id), model), "JPEG")
+    def _seen(self, key: str, image_id: int) -> tuple[str, bytes]:
+        found = self.warehouse.sql("SELECT model FROM models WHERE key = ?", [key]).fetchall()
+        if not found:
+            raise UserError(f"There is no model with the key {key!r}.")
+        return "image/jpeg", render.encode(self._picture(image_id, found[0][0]), "JPEG")
 
     def _overlay(self, digest: str, percent: int) -> tuple[str, bytes]:
         stored = self._stored(digest)

@@ -34,7 +34,7 @@ def page(path: str | Path) -> pmui.Page:
     pn.extension("tabulator", notifications=True)
     dashboard = Dashboard(path)
     notices = dashboard.read_link(pn.state.location.search or "") if pn.state.location else []
-    facts = line(dashboard.facts(), styles={"color": "white"}, margin=(14, 10))
+    facts = line(dashboard.facts(), styles={"color": "white"}, margin=(4, 10), align="center")
     reset = pmui.Button(
         label="Reset",
         variant="outlined",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,19 +77,7 @@ def serve_app(directories: list[str], port: int, panel_flags: list[str]) -> None
 
     os.environ[WAREHOUSES_VARIABLE] = os.pathsep.join(str(Path(d).resolve()) for d in directories)
     app = Path(__file__).with_name("app.py")
-    panel_main(
-        [
-            "panel",
-            "serve",
-            str(app),
-            "--port",
-            str(port),
-            "--plugins",
-            "vacpanel.routes",
-            "--index",
-            "app",
-            *panel_flags,
-            "--args",
-            *directories,
-        ]
-    )
+    # Panel's entry point looks at sys.argv, not at its argument.
+    sys.argv = ["panel", "serve", str(app), "--port", str(port), "--plugins", "vacpanel.routes", "--index", "app"]
+    sys.argv += [*panel_flags, "--args", *directories]
+    panel_main()

@@ -10,6 +10,7 @@ import panel_material_ui as pmui
 import param
 
 from etl.plugins import plugins
+from vacpanel.classes import class_options
 from vacpanel.controller import Controller
 from vacpanel.state import Selection
 from vacpanel.views.text import line
@@ -33,7 +34,9 @@ class TaskSidebar(pn.viewable.Viewer):
         self.warehouse = warehouse
         self.controller = Controller.of(warehouse, state)
         wide = {"sizing_mode": "stretch_width", "margin": (6, 10)}
-        self._models = pmui.MultiChoice(label="Models to compare", placeholder="Add a model", **wide)
+        self._models = pmui.MultiChoice(
+            label="Models to compare", placeholder="Add a model", **(wide | {"margin": (16, 10, 6, 10)})
+        )
         self._classes = pmui.MultiChoice(label="Classes", placeholder="Add a class", searchable=True, **wide)
         self._image = line("", margin=(0, 12), sizing_mode="stretch_width")
         self._method = pmui.Select(label="Explanation method", options=sorted(plugins("vacpanel.methods")), **wide)
@@ -132,14 +135,3 @@ class TaskSidebar(pn.viewable.Viewer):
             sizing_mode="stretch_width",
             css_classes=["vac-task"],
         )
-
-
-def class_options(classes: dict[str, Any]) -> dict[str, int]:
-    """Return {text: class id}; classes that share a name (ImageNet has two cranes) are told apart by WordNet id."""
-    names = [str(name) for name in classes["class_name"]]
-    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
-    options: dict[str, int] = {}
-    for class_id, wnid, name in zip(classes["class_id"], classes["wnid"], names, strict=True):
-        text = f"{name} ({wnid or class_id})" if name in twice else name
-        options[text] = int(class_id)
-    return options

@@ -19,7 +19,7 @@ HALF = 0.42  # half the width of a bar whose rank is its position
 RANK_TO_NAME = """
 const names = source.data["class_name"] || []
 const name = Number.isInteger(tick) ? (names[tick] || "") : ""
-return name.length > 16 ? name.slice(0, 15) + "…" : name
+return name.length > 13 ? name.slice(0, 12) + "…" : name
 """
 
 
@@ -49,11 +49,10 @@ class _RankedBars(PlotView):
             cmap=colors,
             line_alpha=0,
             alpha=0.9,
-            nonselection_alpha=0.9,
             tools=[HoverTool(tooltips=self.tooltips()), "tap"],
             hooks=[self._bars.hook, self._name_ticks],
         )
-        hv.streams.Selection1D(source=bars).add_subscriber(self._tapped)
+        self._bars.on_tap(bars, self._tapped)
         marks = hv.Points(self._mark_data(), ["x", "y"]).opts(
             marker="inverted_triangle", color=NEUTRAL, size=10, hooks=[self._marks.hook], default_tools=[]
         )
@@ -61,22 +60,22 @@ class _RankedBars(PlotView):
             xlim=(-0.6, max(n, 1) - 0.4),
             ylim=(0, 1.08),
             xlabel="",
-            ylabel="Top-1 accuracy",
+            ylabel="",
             yformatter=NumeralTickFormatter(format="0%"),
-            xrotation=50,
+            xrotation=40,
             responsive=True,
             min_height=110,
             toolbar="right",
             hooks=[quiet_toolbar],
             default_tools=["xpan", "xwheel_zoom", "reset"],
             active_tools=["xwheel_zoom"],
-            fontsize={"ticks": "7.5pt", "labels": "8.5pt"},
+            fontsize={"ticks": "7pt"},
             show_legend=False,
         )
 
     def _name_ticks(self, plot: Any, element: Any) -> None:  # noqa: ARG002
         axis = plot.handles["xaxis"]
-        axis.ticker = AdaptiveTicker(min_interval=1, base=10, mantissas=[1, 2, 5], desired_num_ticks=22)
+        axis.ticker = AdaptiveTicker(min_interval=1, base=10, mantissas=[1, 2, 5], desired_num_ticks=18)
         axis.formatter = CustomJSTickFormatter(args={"source": plot.handles["source"]}, code=RANK_TO_NAME)
 
     def _patch_bars(self, *, keep_zoom: bool) -> None:
@@ -101,10 +100,8 @@ class _RankedBars(PlotView):
             "y": np.minimum(np.asarray(self._data["value"], dtype=float)[at] + 0.05, 1.05),
         }
 
-    def _tapped(self, index: list[int]) -> None:
-        if index:
-            self._bars.clear_selection()
-            self.state.select_class(int(self._data["class_id"][index[0]]))
+    def _tapped(self, row: int) -> None:
+        self.state.select_class(int(self._data["class_id"][row]))
 
     def _with_bars(self, table: dict[str, Any], value: str) -> dict[str, Any]:
         rank = np.arange(len(table["class_id"]), dtype=float)
@@ -125,8 +122,8 @@ class ModelBars(_RankedBars):
     title: ClassVar[str] = "Leaf classes of the pinned model"
     slot: ClassVar[str] = "A3"
     help_text: ClassVar[str] = (
-        "Every bar is a class: how often the pinned model is right on images of it, best first, coloured by root class. "
-        "Turn the wheel to zoom, drag to move, tap a bar to select the class."
+        "Every bar is a class: how often the pinned model is right on images of it, best first. "
+        "Colours are root classes. Turn the wheel to zoom, drag to move, tap a bar to select the class."
     )
 
     def columns(self) -> dict[str, Any]:
@@ -158,7 +155,8 @@ class ModelBars(_RankedBars):
         return self._draw_bars()
 
     def _title(self) -> None:
-        self.heading = f"Leaf classes of {self.warehouse.model_row(self.state.model).label}, best first"
+        label = self.warehouse.model_row(self.state.model).label
+        self.heading = f"Leaf classes of {label}, best first"
 
     @param.depends("state.model", watch=True)
     def _model_changed(self) -> None:
@@ -180,8 +178,8 @@ class RootBars(_RankedBars):
     title: ClassVar[str] = "Leaf classes of the pinned root"
     slot: ClassVar[str] = "A4"
     help_text: ClassVar[str] = (
-        "Every bar is a class of the pinned root: the mean accuracy of all models; the thin line runs from the worst to the "
-        "best model, the dot is the pinned model. Tap a bar to select the class."
+        "Every bar is a class of the pinned root: the mean accuracy of all models. "
+        "The line runs from the worst to the best model, the dot is the pinned model. Tap a bar to select the class."
     )
 
     def columns(self) -> dict[str, Any]:
@@ -190,8 +188,11 @@ class RootBars(_RankedBars):
         mine = self.warehouse.class_accuracy(self.state.model)
         by_class = dict(zip(map(int, mine["class_id"]), map(float, mine["top1"]), strict=True))
         own = np.array([by_class.get(int(class_id), np.nan) for class_id in table["class_id"]], dtype=float)
-        facts = ("class_id", "class_name", "root_class", "images", "mean_top1", "min_top1", "max_top1")
-        return self._with_bars({name: table[name] for name in facts} | {"own": own}, "mean_top1")
+        facts = {
+            name: table[name] for name in ("class_id", "class_name", "images", "mean_top1", "min_top1", "max_top1")
+        }
+        root = np.full(len(own), self.state.root, dtype=object)
+        return self._with_bars(facts | {"root_class": root, "own": own}, "mean_top1")
 
     def tooltips(self) -> list[tuple[str, str]]:
         """Return what hover tells of one class."""
@@ -227,7 +228,7 @@ class RootBars(_RankedBars):
         return self._draw_bars()
 
     def _title(self) -> None:
-        self.heading = f"Leaf classes of “{self.state.root}”, mean of all models, best first"
+        self.heading = f"Leaf classes of “{self.state.root}”, mean of models"
 
     def _range_data(self) -> dict[str, Any]:
         d = self._data

@@ -22,7 +22,7 @@ if "bokeh" not in hv.Store.renderers:
 hv.renderer("bokeh").webgl = False
 
 CARD_CSS = """
-:host { border: 1px solid var(--panel-border-color, rgba(128, 128, 128, .25)); border-radius: 6px; overflow: hidden;
+:host { border: 1px solid rgba(128, 128, 128, .3); border-radius: 6px; overflow: hidden;
         background: var(--panel-surface-color, transparent); }
 """
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import param
 from panel.custom import JSComponent
+from panel.io import hold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from panel.models.esm import DataEvent
 
 
 class Chips(JSComponent):
-    """Names with their colours in one wrapping row; a click (or Enter) reports the name in `clicked`."""
+    """Names with their colours in one wrapping row; a click (or Enter) reports the name to `on_click`.
+
+    Clicks travel as messages, one by one: a changed parameter would merge two quick clicks into one.
+    """
 
     items = param.Dict(default={}, doc="Name to colour (CSS).")
     chosen = param.String(default="", doc="The name that is emphasised.")
-    clicked = param.Dict(default={}, doc="The last click: name, and a running number so that repeats are events.")
 
     _esm = """
     export function render({ model }) {
@@ -27,9 +35,7 @@ class Chips(JSComponent):
           const dot = document.createElement("span")
           dot.style.background = color
           chip.append(dot, document.createTextNode(name))
-          chip.addEventListener("click", () => {
-            model.clicked = { name: name, n: (model.clicked.n || 0) + 1 }
-          })
+          chip.addEventListener("click", () => model.send_msg(name))
           return chip
         }))
         mark()
@@ -43,6 +49,16 @@ class Chips(JSComponent):
       return row
     }
     """
+
+    def on_click(self, action: Callable[[str], None]) -> None:
+        """Call `action` with the name of every chip that is clicked."""
+
+        def clicked(event: DataEvent) -> None:
+            if event.data in self.items:
+                with hold():
+                    action(event.data)
+
+        self.on_msg(clicked)
 
     _stylesheets: ClassVar[list[str]] = [
         """

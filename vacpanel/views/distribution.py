@@ -28,18 +28,18 @@ class Distribution(PlotView):
     title: ClassVar[str] = "Distribution graph"
     slot: ClassVar[str] = "B"
     help_text: ClassVar[str] = (
-        "Each point is a class; classes that the pinned model takes for one another lie close together. Colours are root "
-        "classes as people sort them: where colours mix, the model sees it differently. Tap a point to select the class."
+        "Each point is a class; classes that the pinned model takes for one another lie close together. "
+        "Colours are root classes as people sort them: where colours mix, the model sees it differently. "
+        "Tap a point to select the class."
     )
 
     def __init__(self, warehouse: Warehouse, state: Selection | None = None, **params: Any) -> None:
         self._legend = Chips(sizing_mode="stretch_width", margin=(0, 6))
         super().__init__(warehouse, state, **params)
-        self._legend.param.watch(self._chip_clicked, "clicked")
+        self._legend.on_click(self._chip_clicked)
 
-    def _chip_clicked(self, event: param.parameterized.Event) -> None:
-        name = event.new.get("name", "")
-        self.state.root = "" if name == self.state.root else name
+    def _chip_clicked(self, root: str) -> None:
+        self.state.root = "" if root == self.state.root else root
 
     def body(self) -> Viewable:
         """Return the graph over its legend."""
@@ -56,17 +56,13 @@ class Distribution(PlotView):
             return "This model's layout is not computed yet; it appears when the ETL has finished."
         self._title()
         self._shown = True
-        self._points, self._ring = LiveSource(), LiveSource()
+        self._points, self._ring = LiveSource(fill_alpha="alpha", size="size"), LiveSource()
         self._data = data
         roots = self.warehouse.roots()
         self._legend.param.update(items=root_colors(roots), chosen=self.state.root)
         points = hv.Points(data, ["x", "y"], [n for n in data if n not in ("x", "y")]).opts(
             color="root_class",
             cmap=root_colors(roots),
-            size=hv.dim("size"),
-            alpha=hv.dim("alpha"),
-            nonselection_alpha=hv.dim("alpha"),
-            selection_alpha=hv.dim("alpha"),
             line_color=None,
             show_legend=False,
             tools=[
@@ -82,7 +78,7 @@ class Distribution(PlotView):
             ],
             hooks=[self._points.hook],
         )
-        hv.streams.Selection1D(source=points).add_subscriber(self._tapped)
+        self._points.on_tap(points, self._tapped)
         ring = hv.Points(self._ring_data(), ["x", "y"]).opts(
             fill_alpha=0, line_color=NEUTRAL, line_width=2, size=18, hooks=[self._ring.hook], default_tools=[]
         )
@@ -105,8 +101,9 @@ class Distribution(PlotView):
 
     def _limit(self) -> float:
         """Return half the side of the square that holds every model's layout, so that axes stay put between models."""
-        extent = self.warehouse.sql("SELECT greatest(max(abs(x)), max(abs(y))) FROM class_layout").fetchone()
-        return 1.08 * float(extent[0]) if extent and extent[0] else 1.0
+        query = "SELECT greatest(max(abs(x)), max(abs(y))) FROM class_layout"
+        [(extent,)] = self.warehouse.sql(query).fetchall()
+        return 1.08 * float(extent) if extent else 1.0
 
     def _columns(self) -> dict[str, Any]:
         layout = self.warehouse.class_layout(self.state.model)
@@ -150,10 +147,8 @@ class Distribution(PlotView):
         at = np.flatnonzero(np.isin(self._data["class_id"], self.state.classes))
         return {"x": np.asarray(self._data["x"])[at], "y": np.asarray(self._data["y"])[at]}
 
-    def _tapped(self, index: list[int]) -> None:
-        if index:
-            self._points.clear_selection()
-            self.state.select_class(self._data["class_id"][index[0]])
+    def _tapped(self, row: int) -> None:
+        self.state.select_class(self._data["class_id"][row])
 
     @param.depends("state.model", watch=True)
     def _model_changed(self) -> None:

@@ -1,4 +1,4 @@
-"""D: what the models look at (paper section 5.3): pictures of the class to choose from, then a table of explanations."""
+"""D: what the models look at (paper section 5.3): pictures to choose from, then a table of explanations."""
 
 from __future__ import annotations
 
@@ -41,6 +41,13 @@ COLUMNS = {
     "roi_area": "ROI area",
     "note": "Note",
 }
+WIDTHS = {"picture": 106, "heatmap": 106, "region": 106, "label": 116, "predicted": 126, "class_name": 110}
+TABLE_CSS = """
+.tabulator, .tabulator .tabulator-header .tabulator-col, .tabulator-row .tabulator-cell { font-size: 12px; }
+.tabulator .tabulator-header .tabulator-col .tabulator-col-content { padding: 3px 5px; }
+.tabulator-row .tabulator-cell { padding: 3px 5px; }
+.tabulator .tabulator-header-filter input { font-size: 11px; padding: 1px 3px; }
+"""
 
 
 class Explanations(View):
@@ -49,8 +56,8 @@ class Explanations(View):
     title: ClassVar[str] = "Visual explanations"
     slot: ClassVar[str] = "D"
     help_text: ClassVar[str] = (
-        "Bright regions are what a model looked at when it chose its answer. Contour lines stand at 25, 50 and 75 % of its "
-        "highest attention; below the threshold the heatmap is dimmed, and the region shows what is left of the picture."
+        "Bright regions are what a model looked at when it chose its answer. Contour lines stand at 25, 50 and 75 % "
+        "of its highest attention; below the threshold the heatmap is dimmed, and the region shows what is left."
     )
 
     def __init__(self, warehouse: Warehouse, state: Selection | None = None, **params: Any) -> None:
@@ -76,7 +83,9 @@ class Explanations(View):
                 "label": {"type": "input", "func": "like", "placeholder": "search"},
                 "predicted": {"type": "input", "func": "like", "placeholder": "search"},
             },
-            configuration={"rowHeight": 100, "columnDefaults": {"headerSortTristate": True}},
+            configuration={"rowHeight": 98, "columnDefaults": {"headerSortTristate": True}},
+            widths=WIDTHS,
+            stylesheets=[TABLE_CSS],
             theme="simple",
             margin=(0, 6),
         )
@@ -107,15 +116,16 @@ class Explanations(View):
 
     def _fill_strip(self) -> None:
         items = []
+        classes = self.warehouse.classes()
+        names = dict(zip(map(int, classes["class_id"]), map(str, classes["class_name"]), strict=True))
         for class_id in self.state.classes:
             images = self.warehouse.images_of(class_id, limit=40)
-            name = str(images["class_name"][0]) if len(images["image_id"]) else ""
             for image_id, path in zip(images["image_id"], images["path"], strict=True):
                 items.append(
                     {
                         "id": int(image_id),
                         "src": self._media.image(int(image_id), 96),
-                        "title": f"{name}: {path}",
+                        "title": f"{names[class_id]}: {path}",
                         "mark": "",
                     }
                 )

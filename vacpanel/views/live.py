@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import holoviews as hv
 from bokeh.models import CustomJS
+from panel.io import hold, unlocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,15 +23,29 @@ class LiveSource:
 
     Pass `hook` in the element's ``hooks``; then `patch` replaces columns in every place where it is drawn. Patch the
     columns that the *glyph* reads, all of one length.
+
+    Parameters
+    ----------
+    **fields
+        Properties of the Bokeh glyph that follow a column, e.g. ``fill_color="color"``. HoloViews makes a constant of a
+        column that happens to be constant when it is drawn; named here it stays a column.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, **fields: str) -> None:
+        self._fields = fields
         self._sources: list[ColumnDataSource] = []
         self._handles: list[dict[str, Any]] = []
 
-    def hook(self, plot: Any, element: Any) -> None:  # noqa: ARG002  (HoloViews' hook signature)
+    def hook(self, plot: Any, element: Any) -> None:
         """Remember the source that HoloViews made for this element."""
         source = plot.handles["source"]
+        renderer = plot.handles["glyph_renderer"]
+        # What is selected is ours to show; Bokeh's own fading of the rest would contradict it.
+        renderer.update(selection_glyph=None, nonselection_glyph=None)
+        for column in self._fields.values():
+            if column not in source.data:
+                source.data[column] = list(element.dimension_values(column))
+        renderer.glyph.update(**{name: {"field": column} for name, column in self._fields.items()})
         if source not in self._sources:
             self._sources.append(source)
             self._handles.append(plot.handles)
@@ -37,24 +53,46 @@ class LiveSource:
     def patch(self, **columns: Any) -> None:
         """Replace columns in all live sources; sources whose page is gone are forgotten."""
         self._forget_closed()
-        for source in self._sources:
-            data = {**source.data, **columns}
-            length = len(next(iter(columns.values())))
-            source.data = {name: column for name, column in data.items() if len(column) == length}
+        with unlocked():
+            for source in self._sources:
+                data = {**source.data, **columns}
+                length = len(next(iter(columns.values())))
+                source.data = {name: column for name, column in data.items() if len(column) == length}
+
+    def on_tap(self, element: Any, action: Callable[[int], None]) -> None:
+        """Call `action` with the row of the mark that is tapped.
+
+        Parameters
+        ----------
+        element
+            The HoloViews element that this source draws.
+        action
+            Usually sets the state; all that it causes reaches the browser in one message.
+        """
+
+        def tapped(index: list[int]) -> None:
+            if index:
+                with hold():
+                    self.clear_selection()
+                    action(index[-1])
+
+        hv.streams.Selection1D(source=element).add_subscriber(tapped)
 
     def clear_selection(self) -> None:
         """Undo Bokeh's own selection, so that a second tap on the same mark is an event again."""
-        for source in self._sources:
-            if source.selected.indices:
-                source.selected.indices = []
+        with unlocked():
+            for source in self._sources:
+                if source.selected.indices:
+                    source.selected.indices = []
 
     def ranges(self, **ends: tuple[float, float]) -> None:
         """Move the axis ranges, e.g. ``ranges(x=(0, 8))``, and their reset positions with them."""
         self._forget_closed()
-        for handles in self._handles:
-            for axis, (start, end) in ends.items():
-                axis_range = handles[f"{axis}_range"]
-                axis_range.update(start=start, end=end, reset_start=start, reset_end=end)
+        with unlocked():
+            for handles in self._handles:
+                for axis, (start, end) in ends.items():
+                    axis_range = handles[f"{axis}_range"]
+                    axis_range.update(start=start, end=end, reset_start=start, reset_end=end)
 
     def _forget_closed(self) -> None:
         alive = [(s, h) for s, h in zip(self._sources, self._handles, strict=True) if s.document is not None]
@@ -69,6 +107,12 @@ def quiet_toolbar(plot: Any, element: Any) -> None:  # noqa: ARG001
     figure = plot.state
     figure.toolbar.update(autohide=True, logo=None)
     figure.toolbar_inner = True
+    figure.outline_line_width = 0
+
+
+def no_outline(plot: Any, element: Any) -> None:  # noqa: ARG001
+    """Draw no frame around the plot; the panel has one."""
+    plot.state.outline_line_width = 0
 
 
 def square_units(half_width: float, half_height: float) -> Callable[[Any, Any], None]:
@@ -82,7 +126,7 @@ def square_units(half_width: float, half_height: float) -> Callable[[Any, Any], 
 
     def hook(plot: Any, element: Any) -> None:  # noqa: ARG001
         figure = plot.state
-        figure.min_border = 2
+        figure.update(min_border=2, outline_line_width=0)
         fit = CustomJS(
             args={"figure": figure, "w": half_width, "h": half_height},
             code="""

@@ -43,12 +43,11 @@ class Radar(PlotView):
     def __init__(self, warehouse: Warehouse, state: Selection | None = None, **params: Any) -> None:
         self._legend = Chips(sizing_mode="stretch_width", margin=(0, 6))
         super().__init__(warehouse, state, **params)
-        self._legend.param.watch(self._chip_clicked, "clicked")
+        self._legend.on_click(self._chip_clicked)
 
-    def _chip_clicked(self, event: param.parameterized.Event) -> None:
-        by_label = {label: model for model, label in self._labels.items()}
-        if event.new.get("name") in by_label:
-            self.state.toggle_model(by_label[event.new["name"]])
+    def _chip_clicked(self, label: str) -> None:
+        by_label = {shown: model for model, shown in self._labels.items()}
+        self.state.toggle_model(by_label[label])
 
     def _fill_legend(self) -> None:
         colors = model_colors(self.state.models)
@@ -73,7 +72,9 @@ class Radar(PlotView):
             return "All classes belong to one root class, so there is nothing to compare here."
         self._angles = np.arange(len(self._roots)) * 2 * np.pi / len(self._roots)
         self._accuracy = self._matrix()
-        self._lines, self._spoke, self._names = LiveSource(), LiveSource(), LiveSource()
+        self._lines = LiveSource(line_color="color", line_width="width", line_alpha="alpha")
+        self._names = LiveSource(fill_color="color", line_color="color", size="size")
+        self._spoke = LiveSource()
         around = np.linspace(0, 2 * np.pi, 73)
         grid = hv.Path([dict(zip("xy", polar(np.full(73, r), around), strict=True)) for r in RINGS], ["x", "y"])
         spokes = hv.Path(
@@ -83,10 +84,6 @@ class Radar(PlotView):
         hidden = {"color": NEUTRAL, "alpha": 0.35, "line_width": 0.7, "default_tools": []}
         scale = hv.Labels({"x": [0.01] * 4, "y": list(RINGS), "text": [f"{r:.0%}" for r in RINGS]}, ["x", "y"], "text")
         lines = hv.Path(self._paths(), ["x", "y"], ["model", "color", "width", "alpha"]).opts(
-            color=hv.dim("color"),
-            line_width=hv.dim("width"),
-            alpha=hv.dim("alpha"),
-            nonselection_alpha=hv.dim("alpha"),
             tools=[HoverTool(tooltips=[("model", "@model")], line_policy="nearest"), "tap"],
             hooks=[self._lines.hook],
         )
@@ -100,10 +97,6 @@ class Radar(PlotView):
             ["x", "y"],
             ["root", "images", "color", "size"],
         ).opts(
-            color=hv.dim("color"),
-            size=hv.dim("size"),
-            alpha=1,
-            nonselection_alpha=1,
             tools=[HoverTool(tooltips=[("root class", "@root"), ("images", "@images{0,0}")]), "tap"],
             hooks=[self._names.hook],
         )
@@ -116,8 +109,8 @@ class Radar(PlotView):
             for side, baseline, offset in ((~below, "bottom", 0.07), (below, "top", -0.07))
             if side.any()
         ]
-        hv.streams.Selection1D(source=dots).add_subscriber(self._root_tapped)
-        hv.streams.Selection1D(source=lines).add_subscriber(self._line_tapped)
+        self._names.on_tap(dots, self._root_tapped)
+        self._lines.on_tap(lines, self._line_tapped)
         return (
             grid.opts(**hidden)
             * spokes.opts(**hidden)
@@ -159,7 +152,7 @@ class Radar(PlotView):
         rank = {m: (m == self.state.model, m in colors) for m in self._models}
         paths = []
         for model in sorted(self._models, key=rank.__getitem__):
-            radius = np.nan_to_num(self._accuracy[self._models.index(model)])
+            radius = self._accuracy[self._models.index(model)]  # NaN, a gap, where a root has no images
             x, y = polar(np.append(radius, radius[0]), np.append(self._angles, self._angles[0]))
             pinned = model == self.state.model
             paths.append(
@@ -202,9 +195,7 @@ class Radar(PlotView):
         self._lines.patch(
             xs=[p["x"] for p in paths],
             ys=[p["y"] for p in paths],
-            **{name: [p[name] for p in paths] for name in ("model", "color", "alpha")},
-            line_width=[p["width"] for p in paths],
-            width=[p["width"] for p in paths],
+            **{name: [p[name] for p in paths] for name in ("model", "color", "width", "alpha")},
         )
 
     @param.depends("state.root", watch=True)
@@ -215,12 +206,8 @@ class Radar(PlotView):
         self._spoke.patch(xs=[spoke["x"]], ys=[spoke["y"]])
         self._names.patch(**self._root_style())
 
-    def _root_tapped(self, index: list[int]) -> None:
-        if index:
-            self._names.clear_selection()
-            self.state.root = self._roots[index[0]]
+    def _root_tapped(self, row: int) -> None:
+        self.state.root = self._roots[row]
 
-    def _line_tapped(self, index: list[int]) -> None:
-        if index:
-            self._lines.clear_selection()
-            self.state.model = self._drawn[index[-1]]
+    def _line_tapped(self, row: int) -> None:
+        self.state.model = self._drawn[row]

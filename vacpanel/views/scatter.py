@@ -8,7 +8,7 @@ import holoviews as hv
 import numpy as np
 import panel as pn
 import param
-from bokeh.models import FixedTicker, HoverTool, NumeralTickFormatter
+from bokeh.models import CustomJSTickFormatter, FixedTicker, HoverTool, NumeralTickFormatter
 
 from vacpanel.palette import NEUTRAL, family_markers, model_colors
 from vacpanel.views.base import PlotView
@@ -23,6 +23,12 @@ COMPLEXITY = {
     "flops": "Operations (FLOPs)",
     "latency_ms": "Latency (ms an image)",
 }
+# 5000000 -> 5 M
+SHORT_NUMBER = """
+for (const [unit, size] of [["T", 1e12], ["G", 1e9], ["M", 1e6], ["k", 1e3]])
+  if (tick >= size) return `${+(tick / size).toPrecision(3)} ${unit}`
+return `${+tick.toPrecision(3)}`
+"""
 ACCURACY = {"top1": "Top-1 accuracy", "top5": "Top-5 accuracy"}
 
 
@@ -54,7 +60,9 @@ class Scatter(PlotView):
         self.heading = f"{ACCURACY[self.accuracy]} against {COMPLEXITY[self.complexity].lower()}"
         self._x, self._y = np.where(known, x, np.nan), y
         self._table = table
-        self._live, self._ring, self._text = LiveSource(), LiveSource(), LiveSource()
+        self._live = LiveSource(fill_color="color", size="size", marker="marker")
+        self._text = LiveSource(text_align="align", x_offset="dx", y_offset="dy")
+        self._ring = LiveSource()
         xlim = (np.nanmin(self._x) / 1.6, np.nanmax(self._x) * 1.9)
         pad = max(0.02, 0.12 * float(np.ptp(y)))
         ylim = (max(-0.02, float(y.min()) - pad), min(1.03, float(y.max()) + pad))
@@ -88,19 +96,13 @@ class Scatter(PlotView):
         data["marker"] = [self._markers[str(f)] for f in table["family"]]
         vdims = [name for name in data if name not in ("x", "y")]
         points = hv.Points(data, ["x", "y"], vdims).opts(
-            color=hv.dim("color"),
-            size=hv.dim("size"),
-            marker=hv.dim("marker"),
             alpha=0.9,
-            nonselection_alpha=0.9,
-            selection_alpha=0.9,
             line_color="white",
             line_width=0.5,
             tools=[hover, "tap"],
             hooks=[self._live.hook],
         )
-        selection = hv.streams.Selection1D(source=points)
-        selection.add_subscriber(self._tapped)
+        self._live.on_tap(points, self._tapped)
         ring = hv.Points(self._ring_data(), ["x", "y"]).opts(
             fill_alpha=0, line_color=NEUTRAL, line_width=2, size=20, hooks=[self._ring.hook], default_tools=[]
         )
@@ -108,7 +110,7 @@ class Scatter(PlotView):
             text_color=NEUTRAL,
             text_font_size="8.5pt",
             text_align="left",
-            hooks=[self._text.hook, _text_align_by_column],
+            hooks=[self._text.hook],
         )
         return (ring * points * text).opts(
             logx=True,
@@ -117,7 +119,7 @@ class Scatter(PlotView):
             xlabel=COMPLEXITY[self.complexity] + ", log scale",
             ylabel=ACCURACY[self.accuracy],
             yformatter=NumeralTickFormatter(format="0%"),
-            xformatter=NumeralTickFormatter(format="0.[0]a"),
+            xformatter=CustomJSTickFormatter(code=SHORT_NUMBER),
             responsive=True,
             min_height=200,
             toolbar="right",
@@ -152,10 +154,8 @@ class Scatter(PlotView):
         for grid in plot.state.xgrid:
             grid.ticker = ticker
 
-    def _tapped(self, index: list[int]) -> None:
-        if index:
-            self._live.clear_selection()
-            self.state.model = self._models[index[0]]
+    def _tapped(self, row: int) -> None:
+        self.state.model = self._models[row]
 
     def _style(self) -> dict[str, Any]:
         colors = model_colors(self.state.models)
@@ -190,11 +190,3 @@ class Scatter(PlotView):
             sizing_mode="stretch_width",
         )
         return pn.Column(choosers, self._box, sizing_mode="stretch_both", margin=0)
-
-
-def _text_align_by_column(plot: Any, element: Any) -> None:
-    """Let every label choose its own side of the point."""
-    for name in ("align", "dx", "dy"):
-        plot.handles["source"].data[name] = list(element.dimension_values(name))
-    glyph = plot.handles["glyph"]
-    glyph.update(text_align={"field": "align"}, x_offset={"field": "dx"}, y_offset={"field": "dy"})

@@ -59,7 +59,8 @@ class ImageStrip(JSComponent):
     _stylesheets: ClassVar[list[str]] = [
         """
     .strip { display: flex; gap: 4px; overflow-x: auto; padding: 2px 2px 6px; }
-    .thumb { flex: none; padding: 0; border: 3px solid transparent; border-radius: 5px; background: none; cursor: pointer; }
+    .thumb { flex: none; padding: 0; border: 3px solid transparent; border-radius: 5px;
+             background: none; cursor: pointer; }
     .thumb img { display: block; object-fit: cover; border-radius: 3px; }
     .thumb[aria-pressed="true"] { border-color: #E69F00; }
     .thumb:focus-visible { outline: 2px solid #0072B2; }

@@ -1,7 +1,7 @@
 """E: what helps to choose and to compare (paper sections 5.1 and 5.3).
 
-Before a class is chosen: classes with a remarkable range or average of accuracy. With a class: every model's accuracy on
-it. After a comparison: how similar the models' maps are (Algorithm 2).
+Before a class is chosen: classes with a remarkable range or average of accuracy. With a class: every model's accuracy
+on it. After a comparison: how similar the models' maps are (Algorithm 2).
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from vacpanel.controller import Controller
 from vacpanel.palette import NEUTRAL, model_colors, root_colors
 from vacpanel.render import upsample
 from vacpanel.views.base import View
-from vacpanel.views.text import empty
+from vacpanel.views.live import LiveSource, no_outline
+from vacpanel.views.text import empty, line
+from vacpanel.words import count
 
 if TYPE_CHECKING:
     from panel.viewable import Viewable
@@ -28,16 +30,22 @@ if TYPE_CHECKING:
     from warehouse import Warehouse
 
 SHOWN = 3  # classes at each end of a ranking, six in all as in the paper
+MEASURES = {
+    "l1": "L1 of maps, 0 = alike",
+    "mse": "MSE of maps, 0 = alike",
+    "ssim": "SSIM of maps, 1 = alike",
+    "hash": "Hash distance, 0 = alike",
+}
 COMPARE_SIDE = 56  # px; maps of different layers are compared at one common size
 
 
 class Supplement(View):
-    """Range and average of class accuracy; with a class, the models on it; after a comparison, the similarity matrix."""
+    """Range and average of class accuracy; with a class, the models on it; after a task, the similarity matrix."""
 
     title: ClassVar[str] = "Where to look"
     slot: ClassVar[str] = "E"
     help_text: ClassVar[str] = (
-        "Range: classes on which the models differ most, and least. Average: classes that all models find easy, and hard. "
+        "Range: classes on which the models differ most, and least. Average: classes that are easy, and hard, for all. "
         "Tap a bar to select the class. After a comparison of models: how alike their heatmaps are."
     )
 
@@ -61,6 +69,8 @@ class Supplement(View):
             parts.append(self._picture_and_matrix(*comparison))
         if self.state.classes:
             parts.append(_pane(self._accuracies_on_class()))
+        if comparison is not None:
+            self.heading = "Comparison of the models"
         if not parts:
             spread = self.warehouse.class_spread()
             parts = [
@@ -89,12 +99,12 @@ class Supplement(View):
             "y1": rank + 0.36,
             **pick,
         }
+        live = LiveSource()
         bars = hv.Rectangles(data, ["x0", "y0", "x1", "y1"], list(pick)).opts(
             color="root_class",
             cmap=root_colors(self.warehouse.roots()),
             line_alpha=0,
             alpha=0.9,
-            nonselection_alpha=0.9,
             tools=[
                 HoverTool(
                     tooltips=[
@@ -106,11 +116,10 @@ class Supplement(View):
                 ),
                 "tap",
             ],
+            hooks=[live.hook, no_outline],
         )
         ids = [int(class_id) for class_id in pick["class_id"]]
-        hv.streams.Selection1D(source=bars).add_subscriber(
-            lambda index: self.state.select_class(ids[index[0]]) if index else None
-        )
+        live.on_tap(bars, lambda row: self.state.select_class(ids[row]))
         ends = hv.Points({"x": data["x1"], "y": rank}, ["x", "y"]).opts(size=3, color=NEUTRAL, default_tools=[])
         return (bars * ends).opts(
             title=title,
@@ -132,12 +141,13 @@ class Supplement(View):
         if not len(table["model"]):
             self.heading = "The selected class has no images"
             return hv.Points([]).opts(xaxis=None, yaxis=None, **_SMALL)
-        self.heading = f"Models on “{table['class_name'][0]}”, {int(table['images'][0])} images"
+        self.heading = f"Models on “{table['class_name'][0]}”, {count(int(table['images'][0]), 'image')}"
         order = np.argsort(np.asarray(table["top1"], dtype=float), kind="stable")
         rows = {name: np.asarray(column)[order] for name, column in table.items()}
         colors = model_colors(self.state.models)
         models = [str(model) for model in rows["model"]]
         rank = np.arange(len(models), dtype=float)
+        live = LiveSource(fill_color="color", line_color="color")
         points = hv.Points(
             {
                 "x": rows["top1"],
@@ -149,17 +159,14 @@ class Supplement(View):
             ["x", "y"],
             ["label", "images", "color"],
         ).opts(
-            color=hv.dim("color"),
             size=9,
-            nonselection_alpha=1,
             tools=[
                 HoverTool(tooltips=[("model", "@label"), ("top-1", "@x{0.0%} of @images{0,0} images")]),
                 "tap",
             ],
+            hooks=[live.hook, no_outline],
         )
-        hv.streams.Selection1D(source=points).add_subscriber(
-            lambda index: setattr(self.state, "model", models[index[0]]) if index else None
-        )
+        live.on_tap(points, lambda row: self.state.param.update(model=models[row]))
         lines = hv.Segments((np.zeros_like(rank), rank, rows["top1"], rank)).opts(
             color=NEUTRAL, alpha=0.5, default_tools=[]
         )
@@ -197,13 +204,14 @@ class Supplement(View):
             xrotation=50,
             xlabel="",
             ylabel="",
-            title=f"Similarity of the maps ({self.state.measure.upper()})",
+            clabel="",
             tools=[HoverTool(tooltips=[("maps of", "@model and @other"), ("similarity", "@similarity{0.000}")])],
             **_SMALL,
         )
         picture = _picture(self._media.image(image_id, 192), "The compared image")
-        self.heading = "Comparison of the models"
-        return pn.Row(picture, _pane(heat), sizing_mode="stretch_both")
+        matrix_pane = pn.Column(line(MEASURES[self.state.measure], margin=(4, 8, 0, 8)), _pane(heat), margin=0)
+        matrix_pane.sizing_mode = "stretch_both"
+        return pn.Row(picture, matrix_pane, sizing_mode="stretch_both")
 
     def body(self) -> Viewable:
         """Return what fits the state."""

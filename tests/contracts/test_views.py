@@ -1,0 +1,79 @@
+"""Every registered view keeps the contract of `vacpanel.views.base.View`."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+from bokeh.document import Document
+
+from etl.plugins import load, plugins
+from vacpanel import serving
+from vacpanel.state import Selection
+from vacpanel.views.base import View
+
+VIEWS = sorted(plugins("vacpanel.views"))
+pytestmark = pytest.mark.parametrize("name", VIEWS)
+
+
+def _render(view: View) -> Document:
+    document = Document()
+    document.add_root(view.__panel__().get_root(document))
+    return document
+
+
+def test_it_is_a_view_with_words(name):
+    view = load("vacpanel.views", name)
+    assert issubclass(view, View)
+    assert view.title
+    assert view.help_text
+    assert view.slot
+    assert all(view.param[parameter].doc for parameter in set(view.param) - {"name"})
+
+
+def test_it_renders_on_an_empty_warehouse(name, empty_warehouse):
+    view = load("vacpanel.views", name)(serving.open_warehouse(empty_warehouse))
+    assert _render(view).roots
+    assert view.heading
+
+
+def test_it_renders_and_follows_every_part_of_the_state(name, demo_warehouse):
+    warehouse = serving.open_warehouse(demo_warehouse)
+    models = list(map(str, warehouse.models()["model"]))
+    view = load("vacpanel.views", name)(warehouse, Selection(generation=warehouse.generation))
+    _render(view)
+    state = view.state
+    image = int(warehouse.images_of(0)["image_id"][0])
+    for changes in (
+        {"model": models[0]},
+        {"root": warehouse.roots()[0]},
+        {"models": models[:3]},
+        {"classes": [0]},
+        {"images": [image]},
+        {"model": models[-1], "root": warehouse.roots()[-1], "classes": [5, 9], "images": []},
+        {"threshold": 0.9, "measure": "ssim", "target": "true"},
+        {"model": "", "root": "", "models": [], "classes": []},
+    ):
+        expected = {**{p: getattr(state, p) for p in state.param if p != "name"}, **changes}
+        state.param.update(**changes)
+        # A view shows the state; it does not change what the user did not touch.
+        assert {p: getattr(state, p) for p in expected} == expected
+    state.generation += 1
+    assert view.heading
+
+
+def test_it_is_freed_with_its_session(name, demo_warehouse):
+    warehouse = serving.open_warehouse(demo_warehouse)
+    state = Selection(generation=warehouse.generation, model=str(warehouse.models()["model"][0]))
+    view = load("vacpanel.views", name)(warehouse, state)
+    document = _render(view)
+    watched = weakref.ref(view)
+    root = view.__panel__()
+    for model in list(document.roots):
+        root._cleanup(model)
+    document.clear()
+    del view, root, model, document, state
+    gc.collect()
+    gc.collect()
+    assert watched() is None

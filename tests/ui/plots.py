@@ -1,0 +1,78 @@
+"""Hands and eyes for Bokeh plots: where a mark is on the screen, what a plot shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+_FIND = """
+function* renderers() {
+  for (const doc of Bokeh.documents)
+    for (const model of doc._all_models.values())
+      if (model.type === "Figure")
+        for (const renderer of model.renderers)
+          if (renderer.data_source) yield [model, renderer]
+}
+function holds(renderer, columns) { return columns.every((name) => name in renderer.data_source.data) }
+"""
+
+
+def mark(page: Page, columns: list[str], name: str, value: object) -> tuple[float, float] | None:
+    """Return the screen position of the mark whose column `name` is `value`, in the plot that has all `columns`."""
+    return page.evaluate(
+        f"""([columns, name, value]) => {{
+        {_FIND}
+        for (const [figure, renderer] of renderers()) {{
+          if (!holds(renderer, columns)) continue
+          const data = renderer.data_source.data
+          const i = Array.from(data[name]).indexOf(value)
+          const view = Bokeh.index.find_one_by_id(figure.id)
+          if (i < 0 || !view) continue
+          const x = "left" in data ? (data.left[i] + data.right[i]) / 2 : data.x[i]
+          const y = "left" in data ? (data.bottom[i] + data.top[i]) / 2 : data.y[i]
+          const box = view.canvas_view.el.getBoundingClientRect()
+          return [box.x + view.frame.x_scale.compute(x), box.y + view.frame.y_scale.compute(y)]
+        }}
+        return null
+      }}""",
+        [columns, name, value],
+    )
+
+
+def column(page: Page, columns: list[str], name: str) -> list:
+    """Return the column `name` of the plot that has all `columns`."""
+    return page.evaluate(
+        f"""([columns, name]) => {{
+        {_FIND}
+        for (const [figure, renderer] of renderers())
+          if (holds(renderer, columns)) return Array.from(renderer.data_source.data[name], (v) => v)
+        return []
+      }}""",
+        [columns, name],
+    )
+
+
+def tap(page: Page, columns: list[str], name: str, value: object) -> None:
+    """Click on a mark as a person does."""
+    page.wait_for_function("window.Bokeh && Bokeh.documents.length > 0")
+    for _ in range(50):
+        position = mark(page, columns, name, value)
+        if position is not None:
+            page.mouse.move(position[0] - 3, position[1] - 3)
+            page.mouse.move(*position)
+            page.mouse.down()
+            page.mouse.up()
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"no mark with {name} = {value!r}")
+
+
+# The columns by which the tests know a plot.
+SCATTER = ["model", "label", "family", "marker"]
+RADAR_LINES = ["xs", "ys", "model", "color", "alpha"]
+RADAR_DOTS = ["root", "images", "size"]
+MODEL_BARS = ["class_id", "top1", "left", "root_class"]
+ROOT_BARS = ["class_id", "mean_top1", "own", "left"]
+GRAPH = ["class_id", "nearest", "x", "y"]

@@ -1,0 +1,212 @@
+"""Filling a new generation from the files of a snapshot."""
+
+from __future__ import annotations
+
+import collections
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from warehouse.errors import WarehouseError
+from warehouse.explanations import write_explanations
+from warehouse.parts import DerivedStore, PartStore
+from warehouse.schema import DERIVED_SCHEMAS, SCHEMA_VERSION
+from warehouse.snapshot import sql
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from warehouse.folder import Folder
+    from warehouse.snapshot import Snapshot
+
+_MODEL_COLUMNS = (
+    "key, model, label, family, source, parameters, flops, input_size, latency_ms, images_per_second,"
+    " precision, weights_sha256, preprocess, layer, created_at"
+)
+
+
+def build_generation(connection: duckdb.DuckDBPyConnection, folder: Folder, snapshot: Snapshot, number: int) -> None:
+    """Make all schemas, tables and views in an empty database and fill them.
+
+    Parameters
+    ----------
+    connection
+        From `build_database`.
+    folder
+        The warehouse.
+    snapshot
+        The files to read.
+    number
+        Number of the generation.
+    """
+    connection.begin()
+    connection.execute(sql("schema.sql"))
+    classes = _write_facts(connection, folder, snapshot)
+    for model_id, card in enumerate(_cards(folder, snapshot)):
+        _insert(connection, f"INSERT INTO store.model SELECT $id, {_MODEL_COLUMNS} FROM part", card, id=model_id)
+        _write_model(connection, folder, snapshot, model_id, card["key"][0].as_py(), classes)
+    connection.execute(sql("aggregate.sql"))
+    write_explanations(connection, folder)
+    stamp_generation(connection, snapshot, number)
+    connection.commit()
+
+
+def stamp_generation(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, number: int) -> None:
+    """Write into the generation which one it is and what it was made from."""
+    connection.execute("DELETE FROM store.generation")
+    connection.execute(
+        "INSERT INTO store.generation VALUES (?, ?, ?, ?, ?)",
+        [
+            number,
+            snapshot.inputs,
+            snapshot.explanations,
+            SCHEMA_VERSION,
+            datetime.now(UTC).replace(tzinfo=None),
+        ],
+    )
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, query: str, part: pa.Table, **parameters: Any) -> None:
+    """Run an INSERT that reads the table `part`."""
+    connection.register("part", part)
+    connection.execute(query, parameters or None)
+    connection.unregister("part")
+
+
+def _write_facts(connection: duckdb.DuckDBPyConnection, folder: Folder, snapshot: Snapshot) -> int:
+    """Write everything that belongs to no model; return the number of classes."""
+    parts, derived = PartStore(folder), DerivedStore(folder)
+    classes = parts.read_many("classes", "_", snapshot.classes)
+    _insert(connection, "INSERT INTO classes SELECT * FROM part", classes)
+
+    decoded = parts.read_many("decoded", "_", snapshot.decoded)
+    connection.register("part_decoded", decoded)
+    images = parts.read_many("images", "_", snapshot.images)
+    _insert(
+        connection,
+        "INSERT INTO images"
+        " SELECT i.image_id, i.root, i.path, i.class_id, d.width, d.height, i.bytes, d.sha256"
+        " FROM part AS i LEFT JOIN part_decoded AS d USING (image_id)"
+        " WHERE d.reason IS NULL ORDER BY i.image_id",
+        images,
+    )
+    _insert(
+        connection,
+        "INSERT INTO skipped_images SELECT i.image_id, i.root, i.path, i.class_id, d.reason"
+        " FROM part AS i JOIN part_decoded AS d USING (image_id)"
+        " WHERE d.reason IS NOT NULL ORDER BY i.image_id",
+        images,
+    )
+    connection.unregister("part_decoded")
+
+    objects = parts.read_many("objects", "_", snapshot.objects)
+    _insert(
+        connection,
+        "INSERT INTO image_objects SELECT * FROM part"
+        " WHERE image_id IN (SELECT image_id FROM images) ORDER BY image_id",
+        objects,
+    )
+    schema = DERIVED_SCHEMAS["runs"]
+    runs = pa.concat_tables([schema.empty_table(), *(derived.read("runs", name) for name in snapshot.derived["runs"])])
+    _insert(connection, "INSERT INTO runs SELECT * FROM part ORDER BY started_at, run_id", runs)
+    return classes.num_rows
+
+
+def _cards(folder: Folder, snapshot: Snapshot) -> list[pa.Table]:
+    """Return the cards of the models to publish: one-row tables, by name, with labels that tell them apart.
+
+    A name may have several cards: the same checkpoint file with other weights, another precision. The newest
+    stands for the name.
+    """
+    cards: dict[str, pa.Table] = {}
+    for key in snapshot.models:
+        card = PartStore(folder).read("models", "_", key)
+        name = card["model"][0].as_py()
+        if name not in cards or _age(card) > _age(cards[name]):
+            cards[name] = card
+    labels = collections.Counter(card["label"][0].as_py() for card in cards.values())
+    return [
+        card
+        if labels[card["label"][0].as_py()] == 1
+        else card.set_column(card.column_names.index("label"), "label", pa.array([name]))
+        for name, card in sorted(cards.items())
+    ]
+
+
+def _age(card: pa.Table) -> tuple[datetime, str]:
+    return card["created_at"][0].as_py(), card["key"][0].as_py()
+
+
+def _write_model(
+    connection: duckdb.DuckDBPyConnection,
+    folder: Folder,
+    snapshot: Snapshot,
+    model_id: int,
+    key: str,
+    classes: int,
+) -> None:
+    parts, derived = PartStore(folder), DerivedStore(folder)
+    _insert(
+        connection,
+        "INSERT INTO store.prediction SELECT $id, * FROM part ORDER BY class_id, image_id",
+        parts.read_many("predictions", key, snapshot.models[key]),
+        id=model_id,
+    )
+    _insert(
+        connection,
+        "INSERT INTO store.class_confidence SELECT $id, class_id, other_class_id, images, mean_confidence FROM part",
+        _mean_confidences(parts, key, snapshot.models[key], classes),
+        id=model_id,
+    )
+    for kind, table, column in (
+        ("class_layouts", "store.class_layout", "class_id"),
+        ("image_layouts", "store.image_layout", "image_id"),
+    ):
+        if key in snapshot.derived[kind]:
+            query = f"INSERT INTO {table} SELECT $id, {column}, x, y FROM part ORDER BY {column}"
+            _insert(connection, query, derived.read(kind, key), id=model_id)
+
+
+def _mean_confidences(parts: PartStore, key: str, shards: tuple[str, ...], classes: int) -> pa.Table:
+    """Add up a model's confidences in the order of the shards, and divide by the number of images.
+
+    Returns
+    -------
+    pa.Table
+        One row per (class with images, class), in this order.
+
+    Raises
+    ------
+    WarehouseError
+        If a vector does not have one value per class.
+    """
+    sums: dict[int, np.ndarray] = {}
+    counts: collections.Counter[int] = collections.Counter()
+    for shard in shards:
+        table = parts.read("confidences", key, shard)
+        vectors = table["sum_confidence"].combine_chunks().flatten().to_numpy()
+        if len(vectors) != table.num_rows * classes:
+            raise WarehouseError(
+                f"{parts.path('confidences', key, shard)} does not fit the class table of {classes} classes; "
+                "use one warehouse per class table."
+            )
+        rows = vectors.reshape(-1, classes) if classes else vectors.reshape(0, 0)
+        for class_id, images, row in zip(table["class_id"].to_pylist(), table["images"].to_pylist(), rows, strict=True):
+            counts[class_id] += images
+            if class_id in sums:
+                sums[class_id] += row
+            else:
+                sums[class_id] = row.copy()
+    present = np.array(sorted(class_id for class_id, images in counts.items() if images), dtype=np.int32)
+    images_per_class = np.array([counts[class_id] for class_id in present.tolist()], dtype=np.int64)
+    means = [sums[class_id] / counts[class_id] for class_id in present.tolist()]
+    return pa.table(
+        {
+            "class_id": np.repeat(present, classes),
+            "other_class_id": np.tile(np.arange(classes, dtype=np.int32), len(present)),
+            "images": np.repeat(images_per_class, classes),
+            "mean_confidence": np.concatenate(means) if means else np.empty(0),
+        }
+    )

@@ -1,0 +1,206 @@
+"""Units of work and results derived from them: small Parquet files whose existence means "done"."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from warehouse import files
+from warehouse.parquet import check_kind, conform, names_in, read_tables, safe_name, sweep
+from warehouse.schema import DERIVED_SCHEMAS, PART_SCHEMAS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from warehouse.folder import Folder
+
+_INPUTS = b"vacpanel.inputs"
+
+
+class PartStore:
+    """The immutable parts of a warehouse, `parts/<kind>/<scope>/<name>.parquet`.
+
+    A part appears under its name complete and on the disk, or not at all, and never changes afterwards. Any
+    number of threads and processes may write and read at once.
+
+    Parameters
+    ----------
+    folder
+        The warehouse.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+
+    def path(self, kind: str, scope: str, name: str) -> Path:
+        """Return where the part lies, or would lie.
+
+        Raises
+        ------
+        ValueError
+            If `kind` is unknown, or `scope` or `name` is no plain file name.
+        """
+        check_kind(kind, PART_SCHEMAS)
+        return self.folder.parts / kind / safe_name(scope) / f"{safe_name(name)}.parquet"
+
+    def exists(self, kind: str, scope: str, name: str) -> bool:
+        """Tell whether the part is done."""
+        return self.path(kind, scope, name).exists()
+
+    def write(self, kind: str, scope: str, name: str, table: pa.Table) -> bool:
+        """Add a part; an existing one wins.
+
+        Parameters
+        ----------
+        kind
+            A key of `PART_SCHEMAS`.
+        scope
+            The model's key, or `_` for what belongs to no model.
+        name
+            The name of the shard, of the model, or `table`.
+        table
+            Columns exactly as `PART_SCHEMAS[kind]` says; their order does not matter.
+
+        Returns
+        -------
+        bool
+            Whether the part was written; False when it existed.
+
+        Raises
+        ------
+        ValueError
+            If the table does not have the columns of its kind.
+        """
+        path = self.path(kind, scope, name)
+        checked = conform(table, PART_SCHEMAS[kind], f"Part {kind}/{scope}/{name}")
+        if kind == "classes":
+            _check_class_ids(checked)
+        if path.exists():
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.temporary_path(path) as temporary:
+            pq.write_table(checked, temporary, compression="zstd")
+            return files.create(temporary, path)
+
+    def read(self, kind: str, scope: str, name: str) -> pa.Table:
+        """Read one part.
+
+        Raises
+        ------
+        WarehouseError
+            If it does not exist or is damaged.
+        """
+        return read_tables([self.path(kind, scope, name)], PART_SCHEMAS[kind])
+
+    def read_many(self, kind: str, scope: str, names: Sequence[str]) -> pa.Table:
+        """Read several parts of one scope as one table, in the order of `names`; no names give no rows."""
+        return read_tables([self.path(kind, scope, name) for name in names], PART_SCHEMAS[kind])
+
+    def names(self, kind: str, scope: str) -> list[str]:
+        """Return the names of the parts of one scope, sorted."""
+        check_kind(kind, PART_SCHEMAS)
+        return names_in(self.folder.parts / kind / safe_name(scope))
+
+    def scopes(self, kind: str) -> list[str]:
+        """Return the scopes that have parts of this kind, sorted."""
+        check_kind(kind, PART_SCHEMAS)
+        directory = self.folder.parts / kind
+        if not directory.is_dir():
+            return []
+        return sorted(child.name for child in directory.iterdir() if child.is_dir() and names_in(child))
+
+    def sweep(self) -> int:
+        """Remove what killed writers left behind; return how many files.
+
+        A temporary file whose writer still runs on this machine is left alone, so an ETL may sweep while
+        another one works.
+        """
+        return sum(
+            sweep(directory, pattern)
+            for directory, pattern in ((self.folder.parts, "**"), (self.folder.derived, "**"), (self.folder.root, "."))
+        )
+
+
+class DerivedStore:
+    """The replaceable results of a warehouse, `derived/<kind>/<name>.parquet`.
+
+    Each file carries a fingerprint of what it was computed from, so a result is computed anew only when that
+    changed.
+
+    Parameters
+    ----------
+    folder
+        The warehouse.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+
+    def path(self, kind: str, name: str) -> Path:
+        """Return where the result lies, or would lie; `ValueError` as for `PartStore.path`."""
+        check_kind(kind, DERIVED_SCHEMAS)
+        return self.folder.derived / kind / f"{safe_name(name)}.parquet"
+
+    def inputs(self, kind: str, name: str) -> str | None:
+        """Return the fingerprint of what the result was computed from, or None without a readable result."""
+        try:
+            metadata = pq.read_schema(self.path(kind, name)).metadata or {}
+        except (OSError, pa.ArrowInvalid):
+            return None
+        value = metadata.get(_INPUTS)
+        return None if value is None else value.decode()
+
+    def fresh(self, kind: str, name: str, inputs: str) -> bool:
+        """Tell whether there is a result computed from exactly these inputs."""
+        return self.inputs(kind, name) == inputs
+
+    def write(self, kind: str, name: str, table: pa.Table, inputs: str) -> None:
+        """Store a result in place of the one before.
+
+        Parameters
+        ----------
+        kind
+            A key of `DERIVED_SCHEMAS`.
+        name
+            The model's key or the run's id.
+        table
+            Columns exactly as `DERIVED_SCHEMAS[kind]` says; their order does not matter.
+        inputs
+            Fingerprint of what the result was computed from.
+
+        Raises
+        ------
+        ValueError
+            If the table does not have the columns of its kind.
+        """
+        path = self.path(kind, name)
+        checked = conform(table, DERIVED_SCHEMAS[kind], f"Derived {kind}/{name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.temporary_path(path) as temporary:
+            pq.write_table(checked.replace_schema_metadata({_INPUTS: inputs.encode()}), temporary, compression="zstd")
+            files.replace(temporary, path)
+
+    def read(self, kind: str, name: str) -> pa.Table:
+        """Read one result.
+
+        Raises
+        ------
+        WarehouseError
+            If it does not exist or is damaged.
+        """
+        return read_tables([self.path(kind, name)], DERIVED_SCHEMAS[kind])
+
+    def names(self, kind: str) -> list[str]:
+        """Return the names of the results of this kind, sorted."""
+        check_kind(kind, DERIVED_SCHEMAS)
+        return names_in(self.folder.derived / kind)
+
+
+def _check_class_ids(table: pa.Table) -> None:
+    ids = table.column("class_id").to_numpy()
+    if not np.array_equal(ids, np.arange(len(ids))):
+        raise ValueError("The class table must list the class ids 0, 1, 2, ... in this order, without gaps.")
