@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from vacpanel import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from etl.report import RunReport
 
 BAD_INPUT = 2
 
@@ -48,7 +51,7 @@ def demo(warehouse: Path, images_per_class: int, no_serve: bool, port: int, show
     from vacpanel import demo as steps
 
     if no_serve:
-        steps.build(warehouse, images_per_class)
+        _report(steps.build(warehouse, images_per_class))
         return
     steps.prepare(warehouse)
     with steps.building_beside(warehouse, images_per_class):
@@ -69,11 +72,7 @@ def etl(images: str, warehouse: Path, models: str, **options: Any) -> None:
     """Run MODELS over the folder IMAGES and write the warehouse; run again, it does only what is missing."""
     from etl import run
 
-    report = run(images, models=_names(models), warehouse=warehouse, **options)
-    for reason in report.failed.values():
-        click.echo(reason, err=True)
-    if report.failed:
-        sys.exit(1)
+    _report(run(images, models=_names(models), warehouse=warehouse, **options))
 
 
 @cli.command()
@@ -204,6 +203,14 @@ def info(directory: Path) -> None:
         )
 
 
+def _report(report: RunReport) -> None:
+    """Say which models failed and why; the exit status says so too."""
+    for model, reason in report.failed.items():
+        click.echo(f"{model}: {reason}", err=True)
+    if report.failed:
+        sys.exit(1)
+
+
 def _serve(directories: list[str], port: int, panel_flags: list[str]) -> None:
     """Run ``panel serve`` on the app with the media routes."""
     from vacpanel.serving import serve_app
@@ -242,6 +249,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends with one sentence on stderr and status 2."""
     from warehouse.errors import UserError
 
+    # Waiting OpenMP threads should sleep, not spin: an ETL shares its cores with a dashboard. Read when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         cli.main(args=None if arguments is None else list(arguments), prog_name="vacpanel", standalone_mode=False)
     except click.exceptions.Exit as end:

@@ -167,6 +167,8 @@ class Controller(param.Parameterized):
 
     def _finish(self, token: object, message: str) -> None:
         if self._run is token:
+            if any(row.digest and not row.facts["cached"] for row in self.rows):
+                serving.publish_soon(self.warehouse)
             self._futures = []
             self.param.update(busy=False, message=message)
 

@@ -51,6 +51,7 @@ class Dashboard(pn.viewable.Viewer):
         self.warehouse: Warehouse = serving.open_warehouse(path)
         self.warehouse.refresh()
         super().__init__(state=params.pop("state", None) or Selection(generation=self.warehouse.generation), **params)
+        self._seen, self._inputs = self.warehouse.generation, self._data_fingerprint()
         self._choose_defaults()
         self.controller = Controller.of(self.warehouse, self.state)
         self.views: dict[str, View] = {}
@@ -73,10 +74,17 @@ class Dashboard(pn.viewable.Viewer):
     def look(self) -> None:
         """Show a newer generation of the warehouse if there is one (called every second on a server)."""
         self.warehouse.refresh()
-        if self.warehouse.generation != self.state.generation:
+        if self.warehouse.generation == self._seen:
+            return
+        self._seen, before, self._inputs = self.warehouse.generation, self._inputs, self._data_fingerprint()
+        if self._inputs != before:  # else only explanations were added, and nobody's zoom should be lost to that
             with pn.io.hold():
                 self.state.generation = self.warehouse.generation
                 self._choose_defaults()
+
+    def _data_fingerprint(self) -> str:
+        [(inputs,)] = self.warehouse.sql("SELECT inputs FROM store.generation").fetchall()
+        return str(inputs)
 
     def facts(self) -> str:
         """Return what is shown, and how far a running ETL is, in one line."""

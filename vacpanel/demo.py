@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from etl.report import RunReport
+
 
 def models() -> list[str]:
     """Return the thirteen demo models by their canonical names."""
@@ -22,12 +24,12 @@ def models() -> list[str]:
     return [f"demo:{name}" for name in ARCHITECTURES]
 
 
-def build(warehouse: Path, images_per_class: int) -> None:
+def build(warehouse: Path, images_per_class: int) -> RunReport:
     """Draw the images, run the thirteen models, publish; does only what is missing."""
     from etl import run
 
     # One model a group: models appear in an open dashboard one by one. The images are decoded once all the same.
-    run(dataset(warehouse, images_per_class), models=models(), warehouse=warehouse, group_size=1)
+    return run(dataset(warehouse, images_per_class), models=models(), warehouse=warehouse, group_size=1)
 
 
 def dataset(warehouse: Path, images_per_class: int) -> str:

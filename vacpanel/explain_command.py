@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import warehouse
-from etl.geometry import view
+from etl.geometry import seen
 from etl.images import read_image
 from vacpanel import render
 from vacpanel.classes import class_named
@@ -20,7 +20,7 @@ from warehouse.errors import UserError, VacpanelError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from etl.explain.requests import Explanation
+    from etl.explain.requests import Explanation, Target
     from warehouse import Warehouse
 
 
@@ -76,10 +76,10 @@ def explain_image(
         names = [_model_named(opened, model) for model in models]
         classes = opened.classes()
         class_names = dict(zip(map(int, classes["class_id"]), map(str, classes["class_name"]), strict=True))
-        wanted = "predicted" if target is None else class_named(classes, target)
+        wanted: Target = "predicted" if target is None else class_named(classes, target)
         image_id, file = _image_named(opened, image)
         if image_id is None:
-            futures = service.explain_file(file, names, method=method, target=wanted)
+            futures = service.request_file(file, names, method=method, target=wanted)
         else:
             futures = service.request_many([Request(name, image_id, method, wanted) for name in names])
         out.mkdir(parents=True, exist_ok=True)
@@ -91,8 +91,8 @@ def explain_image(
             except VacpanelError as error:
                 rows.append(Explained(name, error=str(error)))
                 continue
-            seen = view(picture, opened.model_row(name).preprocess)
-            _write(out / f"{_slug(file.stem)}-{_slug(name)}-{_slug(method)}", found, seen, threshold)
+            view = seen(picture, name, opened.model_row(name).preprocess)
+            _write(out / f"{_slug(file.stem)}-{_slug(name)}-{_slug(method)}", found, view, threshold)
             rows.append(
                 Explained(
                     name,

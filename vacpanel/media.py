@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from etl.geometry import view
+from etl.geometry import seen
 from etl.images import open_image
 from vacpanel import render
 from warehouse import UserError
-from warehouse.maps import MapStore
+from warehouse.maps import MapStore, StoredMap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +111,7 @@ class Media:
     def _picture(self, image_id: int, model: str) -> Image.Image:
         """Return what the model saw, by the geometry its card records."""
         picture = open_image(self.warehouse.image(image_id).file)
-        return view(picture, self.warehouse.model_row(model).preprocess)
+        return seen(picture, model, self.warehouse.model_row(model).preprocess)
 
     def _seen(self, key: str, image_id: int) -> tuple[str, bytes]:
         found = self.warehouse.sql("SELECT model FROM models WHERE key = ?", [key]).fetchall()
@@ -129,7 +129,7 @@ class Media:
         picture = self._picture(stored.image_id, stored.model)
         return "image/jpeg", render.encode(render.masked(picture, stored.map, percent / 100), "JPEG")
 
-    def _stored(self, digest: str):  # noqa: ANN202
+    def _stored(self, digest: str) -> StoredMap:
         stored = self.maps.get(digest)
         if stored is None:
             raise UserError(f"There is no explanation {digest!r} in the cache.")

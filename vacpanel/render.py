@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import io
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from bokeh.palettes import Inferno256
-from contourpy import contour_generator
+from contourpy import LineType, contour_generator
 from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
@@ -90,8 +90,9 @@ def masked(picture: Image.Image, attention: np.ndarray, threshold: float = 0.5) 
 
 def contours(attention: np.ndarray, levels: Sequence[float] = LEVELS) -> list[tuple[float, np.ndarray]]:
     """Return (level, (n, 2) points in px) for every contour line of the map."""
-    generator = contour_generator(z=attention)
-    return [(level, line) for level in levels for line in generator.lines(level)]
+    generator = contour_generator(z=attention, line_type=LineType.Separate)
+    # contourpy's annotation is the union over all line types; Separate gives a list of (n, 2) arrays.
+    return [(level, line) for level in levels for line in cast("list[np.ndarray]", generator.lines(level))]
 
 
 def encode(image: Image.Image, kind: str = "PNG") -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -11,14 +12,20 @@ from typing import TYPE_CHECKING
 import warehouse
 from vacpanel.media import WAREHOUSES_VARIABLE, Media
 from warehouse.folder import Folder
+from warehouse.publish import publish
 
 if TYPE_CHECKING:
     from etl.explain.service import ExplanationService
 
+logger = logging.getLogger(__name__)
 _lock = threading.Lock()
 _opened: dict[Path, warehouse.Warehouse] = {}
 _media: dict[Path, Media] = {}
 _services: dict[Path, ExplanationService] = {}
+_timers: dict[Path, threading.Timer] = {}
+
+PUBLISH_AFTER = 20.0
+"""Seconds after the last task of a dashboard until its maps are published for SQL."""
 
 
 def open_warehouse(path: str | Path) -> warehouse.Warehouse:
@@ -49,9 +56,32 @@ def explanation_service(opened: warehouse.Warehouse) -> ExplanationService:
         return _services[opened.root]
 
 
+def publish_soon(opened: warehouse.Warehouse) -> None:
+    """Publish the maps computed so far once no task has finished for `PUBLISH_AFTER` seconds."""
+
+    def publish_now() -> None:
+        with _lock:
+            _timers.pop(opened.root, None)
+        try:
+            publish(opened.root)
+        except warehouse.VacpanelError:
+            logger.exception("The explanations could not be published")
+
+    timer = threading.Timer(PUBLISH_AFTER, publish_now)
+    timer.daemon = True
+    with _lock:
+        if opened.root in _timers:
+            _timers[opened.root].cancel()
+        _timers[opened.root] = timer
+    timer.start()
+
+
 def close_all() -> None:
     """Close everything (tests, shutdown)."""
     with _lock:
+        for timer in _timers.values():
+            timer.cancel()
+        _timers.clear()
         for service in _services.values():
             service.close()
         for opened in _opened.values():
@@ -80,4 +110,7 @@ def serve_app(directories: list[str], port: int, panel_flags: list[str]) -> None
     # Panel's entry point looks at sys.argv, not at its argument.
     sys.argv = ["panel", "serve", str(app), "--port", str(port), "--plugins", "vacpanel.routes", "--index", "app"]
     sys.argv += [*panel_flags, "--args", *directories]
-    panel_main()
+    try:
+        panel_main()
+    finally:
+        close_all()

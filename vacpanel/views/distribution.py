@@ -101,7 +101,10 @@ class Distribution(PlotView):
 
     def _limit(self) -> float:
         """Return half the side of the square that holds every model's layout, so that axes stay put between models."""
-        query = "SELECT greatest(max(abs(x)), max(abs(y))) FROM class_layout"
+        query = """
+            SELECT max(extent) FROM (
+              SELECT max(greatest(abs(x), abs(y))) / sqrt(avg(x * x + y * y)) AS extent FROM class_layout GROUP BY model
+            ) WHERE isfinite(extent)"""
         [(extent,)] = self.warehouse.sql(query).fetchall()
         return 1.08 * float(extent) if extent else 1.0
 
@@ -111,6 +114,10 @@ class Distribution(PlotView):
         top1 = dict(zip(map(int, accuracy["class_id"]), map(float, accuracy["top1"]), strict=True))
         ids = [int(class_id) for class_id in layout["class_id"]]
         x, y = np.asarray(layout["x"], dtype=float), np.asarray(layout["y"], dtype=float)
+        # t-SNE's coordinates have no unit, and models that confuse little get tight layouts: shown at one size, classes
+        # can be followed from model to model.
+        radius = float(np.sqrt(np.mean(x**2 + y**2))) or 1.0
+        x, y = x / radius, y / radius
         return {
             "x": x,
             "y": y,

@@ -148,7 +148,7 @@ class Scatter(PlotView):
 
     def _round_ticks(self, plot: Any, element: Any) -> None:  # noqa: ARG002
         """Put ticks at 1, 2, 5 times powers of ten: Bokeh's own crowd a short logarithmic axis."""
-        ticker = FixedTicker(ticks=log_ticks(*self._limits[0]), minor_ticks=[])
+        ticker = FixedTicker(ticks=log_ticks(*self._limits[0], most=4), minor_ticks=[])
         for axis in plot.state.xaxis:
             axis.ticker = ticker
         for grid in plot.state.xgrid:

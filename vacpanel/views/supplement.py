@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 SHOWN = 3  # classes at each end of a ranking, six in all as in the paper
 MEASURES = {
-    "l1": "L1 of maps, 0 = alike",
-    "mse": "MSE of maps, 0 = alike",
-    "ssim": "SSIM of maps, 1 = alike",
-    "hash": "Hash distance, 0 = alike",
+    "l1": "mean absolute difference, 0 is equal",
+    "mse": "mean squared difference, 0 is equal",
+    "ssim": "structural similarity, 1 is equal",
+    "hash": "differing bits of a perceptual hash, 0 is equal",
 }
 COMPARE_SIDE = 56  # px; maps of different layers are compared at one common size
 
@@ -63,14 +63,14 @@ class Supplement(View):
             self.heading = self.title
             self._body[:] = [empty("No model has been run yet.")]
             return
-        parts = []
         comparison = self._comparison()
-        if comparison is not None:
-            parts.append(self._picture_and_matrix(*comparison))
-        if self.state.classes:
-            parts.append(_pane(self._accuracies_on_class()))
+        on_class = self._accuracies_on_class() if self.state.classes else None
+        parts: list[Any] = [] if on_class is None else [_pane(on_class)]
         if comparison is not None:
             self.heading = "Comparison of the models"
+            maps = self._picture_and_matrix(*comparison)
+            tabs = [("Maps", maps)] + ([("Accuracy on the class", parts[0])] if parts else [])
+            parts = [pn.Tabs(*tabs, sizing_mode="stretch_both", margin=(0, 4))]
         if not parts:
             spread = self.warehouse.class_spread()
             parts = [
@@ -116,7 +116,7 @@ class Supplement(View):
                 ),
                 "tap",
             ],
-            hooks=[live.hook, no_outline],
+            hooks=[live.hook],
         )
         ids = [int(class_id) for class_id in pick["class_id"]]
         live.on_tap(bars, lambda row: self.state.select_class(ids[row]))
@@ -164,7 +164,7 @@ class Supplement(View):
                 HoverTool(tooltips=[("model", "@label"), ("top-1", "@x{0.0%} of @images{0,0} images")]),
                 "tap",
             ],
-            hooks=[live.hook, no_outline],
+            hooks=[live.hook],
         )
         live.on_tap(points, lambda row: self.state.param.update(model=models[row]))
         lines = hv.Segments((np.zeros_like(rank), rank, rows["top1"], rank)).opts(
@@ -200,18 +200,23 @@ class Supplement(View):
             cmap="Cividis",
             colorbar=True,
             colorbar_opts={"width": 8, "padding": 2},
-            invert_yaxis=True,
-            xrotation=50,
-            xlabel="",
-            ylabel="",
             clabel="",
-            tools=[HoverTool(tooltips=[("maps of", "@model and @other"), ("similarity", "@similarity{0.000}")])],
+            invert_yaxis=True,
+            xaxis=None,
+            ylabel="",
+            tools=[HoverTool(tooltips=[("maps of", "@model and @other"), ("value", "@similarity{0.000}")])],
             **_SMALL,
         )
-        picture = _picture(self._media.image(image_id, 192), "The compared image")
-        matrix_pane = pn.Column(line(MEASURES[self.state.measure], margin=(4, 8, 0, 8)), _pane(heat), margin=0)
-        matrix_pane.sizing_mode = "stretch_both"
-        return pn.Row(picture, matrix_pane, sizing_mode="stretch_both")
+        says = line(
+            f"The compared image, and how alike the models' maps of it are: {MEASURES[self.state.measure]}.",
+            margin=(8, 8),
+            sizing_mode="stretch_width",
+            min_width=0,
+        )
+        head = pn.Row(
+            _picture(self._media.image(image_id, 144)), line(says, margin=(8, 8)), sizing_mode="stretch_width"
+        )
+        return pn.Column(head, _pane(heat), sizing_mode="stretch_both", margin=0)
 
     def body(self) -> Viewable:
         """Return what fits the state."""
@@ -223,16 +228,15 @@ _SMALL: dict[str, Any] = {
     "min_height": 120,
     "toolbar": None,
     "default_tools": [],
+    "hooks": [no_outline],
     "fontsize": {"ticks": "8pt", "labels": "8.5pt", "title": "9pt"},
 }
 
 
-def _picture(src: str, alt: str) -> pn.pane.HTML:
-    """Return a picture by address; both texts are our own."""
+def _picture(src: str) -> pn.pane.HTML:
+    """Return a picture by its address, which is our own."""
     return pn.pane.HTML(
-        f'<img src="{src}" alt="{alt}" style="max-width: 120px; border-radius: 4px">',
-        width=128,
-        margin=(8, 4),
+        f'<img src="{src}" alt="" style="max-width: 84px; border-radius: 4px">', width=90, margin=(2, 6)
     )
 
 

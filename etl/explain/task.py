@@ -1,0 +1,144 @@
+"""A request with everything looked up that its result depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from etl.explain import load_method, parameters_of
+from etl.explain.protocol import Method, canonical
+from etl.images import read_image
+from etl.models import DEFAULT_PROVIDER
+from warehouse.errors import UserError
+from warehouse.maps import digest
+from warehouse.rows import ImageRow
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from etl.explain.requests import Request
+    from warehouse import Warehouse
+    from warehouse.rows import ModelRow
+
+ENGINE = 1
+"""Raised when the maps of all methods change; part of the key of every map."""
+
+NO_IMAGE = -1
+"""The ``image_id`` of a file that is not in the warehouse."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One map to compute, or to find in the store.
+
+    Parameters
+    ----------
+    digest
+        Key of the map in the store.
+    model, image
+        Rows of the warehouse.
+    method
+        The explanation method.
+    parameters
+        All its parameters, an instance of ``method.Parameters``.
+    target
+        Class id; None for whatever the model will predict.
+    kept
+        Whether the result belongs into the store.
+    """
+
+    digest: str
+    model: ModelRow
+    image: ImageRow
+    method: Method
+    parameters: Any
+    target: int | None
+    kept: bool = True
+
+
+def look_up(warehouse: Warehouse, request: Request) -> Task:
+    """Turn a request into a task; costs a few queries and no forward pass.
+
+    Parameters
+    ----------
+    warehouse
+        Knows the model, the image and the model's prediction.
+    request
+        What is asked.
+
+    Returns
+    -------
+    Task
+        Tasks of equal digest have equal maps. Weights, preprocessing, precision and class table enter through the key
+        of the model, the pixels through the hash of the file.
+
+    Raises
+    ------
+    UserError
+        If the warehouse has no such model, image or class, or there is no such method or parameter.
+    """
+    name = canonical_name(request.model)
+    model, image = warehouse.model_row(name), warehouse.image(request.image_id)
+    return _task(request, model, image, _target(warehouse, request, image, name))
+
+
+def file_task(warehouse: Warehouse, file: Path, request: Request) -> Task:
+    """Turn a request about an image file that is not in the warehouse into a task.
+
+    Parameters
+    ----------
+    warehouse
+        Knows the model.
+    file
+        The image.
+    request
+        What is asked; its ``image_id`` does not count.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, or the request cannot be answered for an image whose class nobody knows.
+    """
+    if request.target == "true":
+        raise UserError(f"The true class of {file.name} is not known, since it is not in the warehouse; name a class.")
+    name = canonical_name(request.model)
+    image = ImageRow(NO_IMAGE, str(file.parent), file.name, -1, "", "", None, None, read_image(file).sha256)
+    task = _task(request, warehouse.model_row(name), image, _target(warehouse, request, image, name))
+    return replace(task, kept=False)
+
+
+def _task(request: Request, model: ModelRow, image: ImageRow, target: int | None) -> Task:
+    method = load_method(request.method)
+    parameters = parameters_of(method, request.parameters)
+    key = digest(
+        engine=ENGINE,
+        model=model.key,
+        image=image.sha256 or str(image.file),
+        method=method.name,
+        version=method.version,
+        target=target,
+        parameters=canonical(parameters),
+    )
+    return Task(key, model, image, method, parameters, target)
+
+
+def canonical_name(model: str) -> str:
+    """``provider:name``; a bare name is torchvision's."""
+    return model if ":" in model else f"{DEFAULT_PROVIDER}:{model}"
+
+
+def _target(warehouse: Warehouse, request: Request, image: ImageRow, model: str) -> int | None:
+    if request.target == "true":
+        return image.class_id
+    if request.target == "predicted":
+        # What the tables say about the image, so that map and table never speak of different classes.
+        known = warehouse.predictions([model], [request.image_id])["predicted_class_id"]
+        return int(known[0]) if len(known) else None
+    if isinstance(request.target, bool) or not isinstance(request.target, (int, np.integer)):
+        raise UserError(f"A target is 'predicted', 'true' or a class id, not {request.target!r}.")
+    classes = warehouse.summary().classes
+    if not 0 <= request.target < classes:
+        raise UserError(f"There is no class {request.target}; this warehouse has classes 0 to {classes - 1}.")
+    return int(request.target)

@@ -1,0 +1,183 @@
+"""Which models have what to do, and in which groups."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from etl.classes import ClassTable, match_outputs
+from etl.decode import Decoder, NoReadableImage
+from etl.job import Job, model_key
+from etl.models import ModelError, ResolvedModel
+from etl.models.checkpoints import state_sha256
+from etl.predict import Runner, default_batch_size
+from etl.probe import probe
+from etl.registry import EVERY_MODEL, Shard
+from warehouse.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import torch
+
+    from warehouse.parts import PartStore
+
+MODEL_BUDGET = 4 << 30
+"""Bytes of parameters that are held in memory at once."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run models.
+
+    Attributes
+    ----------
+    device
+        Where to run.
+    precision
+        A key of :data:`etl.predict.PRECISIONS`.
+    batch_size
+        Images per forward pass; None chooses.
+    group_size
+        Models that share each decoded image; None chooses.
+    """
+
+    device: torch.device
+    precision: str
+    batch_size: int | None = None
+    group_size: int | None = None
+
+
+class JobQueue:
+    """The models of a run that have something to do, the cheapest first.
+
+    Parameters
+    ----------
+    store
+        The warehouse's parts.
+    decoder
+        Reads the shards.
+    classes
+        The class table.
+    shards
+        The shards to predict.
+    settings
+        How to run.
+
+    Attributes
+    ----------
+    jobs
+        The models with something to do.
+    failed
+        Reason by the name of each model that cannot be used.
+    """
+
+    def __init__(
+        self, store: PartStore, decoder: Decoder, classes: ClassTable, shards: Sequence[Shard], settings: Settings
+    ) -> None:
+        self.settings = settings
+        self.jobs: list[Job] = []
+        self.failed: dict[str, str] = {}
+        self._store = store
+        self._decoder = decoder
+        self._classes = classes
+        self._shards = shards
+        self._held = 0
+
+    @property
+    def work(self) -> int:
+        """Predictions to make, images x models."""
+        return sum(len(shard) for job in self.jobs for shard in self._shards if shard.name in job.missing)
+
+    def add(self, model: ResolvedModel) -> None:
+        """Take in a model, unless it has nothing to do or cannot be used.
+
+        Raises
+        ------
+        etl.decode.NoReadableImage
+            If there is no image to try it on.
+        """
+        try:
+            job = self._job(model)
+            if job is not None:
+                self._prepare(job)
+        except NoReadableImage:
+            raise
+        except UserError as error:
+            self.failed[model.canonical] = str(error)
+        except Exception as error:  # noqa: BLE001 - a provider may raise anything
+            self.failed[model.canonical] = f"{type(error).__name__}: {error}"
+        else:
+            if job is not None:
+                self.jobs.append(job)
+                self.jobs.sort(key=lambda j: (j.facts.flops, j.model.canonical))
+
+    def groups(self) -> Iterator[list[Job]]:
+        """Yield the models that run together, loaded and on their device; they are dropped afterwards."""
+        for group in self._grouped():
+            with ExitStack() as stack:
+                for job in group:
+                    try:
+                        job.runner = stack.enter_context(self._runner(job))
+                    except ModelError as error:
+                        job.failed = str(error)
+                yield group
+            for job in group:
+                job.loaded = None
+                del job.runner
+
+    def _job(self, model: ResolvedModel) -> Job | None:
+        fingerprint, loaded = model.fingerprint(), None
+        if fingerprint is None:
+            loaded = model.load()
+            fingerprint = f"{state_sha256(loaded.module)} {loaded.preprocess.fingerprint()}"
+        key = model_key(model.canonical, fingerprint, self.settings.precision, self._classes)
+        missing = {shard.name for shard in self._shards if not self._store.exists("predictions", key, shard.name)}
+        if not missing and self._store.exists("models", EVERY_MODEL, key):
+            return None
+        return Job(model, key, loaded or model.load(), missing)
+
+    def _prepare(self, job: Job) -> None:
+        loaded = job.loaded
+        assert loaded is not None
+        job.order = match_outputs(self._classes, loaded.outputs, loaded.class_names, loaded.class_wnids)
+        job.example = self._decoder.example(self._shards, loaded.preprocess)
+        job.facts = probe(loaded, job.example)
+        if self._held + job.facts.bytes > MODEL_BUDGET:
+            job.loaded = None  # loaded again when its turn comes
+        else:
+            self._held += job.facts.bytes
+
+    def _runner(self, job: Job) -> Runner:
+        if job.loaded is None:
+            job.loaded = job.model.load()
+        pixels = job.example.shape[2] * job.example.shape[3]
+        return Runner(
+            job.loaded,
+            job.order,
+            job.facts.last_layer,
+            self.settings.device,
+            self.settings.precision,
+            self.settings.batch_size or default_batch_size(self.settings.device, pixels),
+        )
+
+    def _grouped(self) -> Iterator[list[Job]]:
+        size = self.settings.group_size
+        if size is None and self._fits():
+            size = 1
+        group: list[Job] = []
+        for job in self.jobs:
+            full = sum(j.facts.bytes for j in group) + job.facts.bytes > MODEL_BUDGET
+            if group and (full if size is None else len(group) == size):
+                yield group
+                group = []
+            group.append(job)
+        if group:
+            yield group
+
+    def _fits(self) -> bool:
+        """Whether the pixels of all images fit into the decoder's memory, for every kind of preprocessing."""
+        images = sum(len(shard) for shard in self._shards)
+        kinds = {job.kind: job.example.numel() * job.example.element_size() for job in self.jobs}
+        return images * sum(kinds.values()) <= self._decoder.budget
