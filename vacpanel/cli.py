@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 
-_out = Console()
+# A pipe has no width; eighty columns would fold the model names.
+_out = Console(width=None if sys.stdout.isatty() else 160)
 
 
 class _Commands(click.Group):
@@ -71,8 +72,13 @@ def demo(warehouse: Path, images_per_class: int, no_serve: bool, port: int, show
 def etl(images: str, warehouse: Path, models: str, **options: Any) -> None:
     """Run MODELS over the folder IMAGES and write the warehouse; run again, it does only what is missing."""
     from etl import run
+    from etl.examples import explain_example
 
-    _report(run(images, models=_names(models), warehouse=warehouse, **options))
+    report = run(images, models=_names(models), warehouse=warehouse, **options)
+    if report.computed:
+        click.echo("Explaining one image with every method, as an example.", err=True)
+        explain_example(warehouse, options["device"])
+    _report(report)
 
 
 @cli.command()
@@ -231,8 +237,8 @@ def _short_number(value: float) -> str:
 
 def _print_table(header: list[str], rows: list[list[str]]) -> None:
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
-    for name in header:
-        table.add_column(name, overflow="fold")
+    for i, name in enumerate(header):
+        table.add_column(name, overflow="fold", no_wrap=i == 0)
     for row in rows:
         table.add_row(*(_plain(cell) for cell in row))
     _out.print(table)

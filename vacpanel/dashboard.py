@@ -94,6 +94,8 @@ class Dashboard(pn.viewable.Viewer):
         progress = read_progress(self.warehouse.folder)
         if progress is None:
             return text
+        if not progress.models_total:
+            return f"{text} · ETL running: {progress.message or 'starting'}"
         left = f", about {progress.eta_seconds:.0f} s left" if progress.eta_seconds else ""
         return f"{text} · ETL running: {progress.models_done} of {progress.models_total} models{left}"
 

@@ -27,9 +27,13 @@ def models() -> list[str]:
 def build(warehouse: Path, images_per_class: int) -> RunReport:
     """Draw the images, run the thirteen models, publish; does only what is missing."""
     from etl import run
+    from etl.examples import explain_example
 
     # One model a group: models appear in an open dashboard one by one. The images are decoded once all the same.
-    return run(dataset(warehouse, images_per_class), models=models(), warehouse=warehouse, group_size=1)
+    report = run(dataset(warehouse, images_per_class), models=models(), warehouse=warehouse, group_size=1)
+    if report.computed:
+        explain_example(warehouse)
+    return report
 
 
 def dataset(warehouse: Path, images_per_class: int) -> str:

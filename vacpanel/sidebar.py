@@ -48,8 +48,8 @@ class TaskSidebar(pn.viewable.Viewer):
         self._bar = pmui.LinearProgress(value=0, variant="determinate", sizing_mode="stretch_width", margin=(4, 10))
         self._say = line("", margin=(0, 12), sizing_mode="stretch_width")
         self._offer()
-        self._follow_state()
         self._follow_task()
+        self._follow_state()
         for widget, name in (
             (self._models, "models"),
             (self._classes, "classes"),

@@ -12,7 +12,7 @@ from vacpanel import serving
 from vacpanel.controller import Controller, Row
 from vacpanel.views.base import View
 from vacpanel.views.strip import ImageStrip
-from vacpanel.views.text import empty
+from vacpanel.views.text import empty, gallery, line
 
 if TYPE_CHECKING:
     from panel.viewable import Viewable
@@ -34,14 +34,19 @@ COLUMNS = {
     "region": "Region",
     "label": "Model",
     "top1": "Top-1",
-    "class_top1": "On this class",
+    "class_top1": "On class",
     "class_name": "True class",
     "predicted": "Predicted",
     "confidence": "Confidence",
     "roi_area": "ROI area",
     "note": "Note",
 }
-WIDTHS = {"picture": 106, "heatmap": 106, "region": 106, "label": 116, "predicted": 126, "class_name": 110}
+WIDTHS = {
+    **dict.fromkeys(("picture", "heatmap", "region"), 100),
+    **dict.fromkeys(("top1", "class_top1", "roi_area"), 70),
+    **dict.fromkeys(("label", "class_name", "predicted"), 112),
+    "confidence": 88,
+}
 TABLE_CSS = """
 .tabulator, .tabulator .tabulator-header .tabulator-col, .tabulator-row .tabulator-cell { font-size: 12px; }
 .tabulator .tabulator-header .tabulator-col .tabulator-col-content { padding: 3px 5px; }
@@ -102,8 +107,30 @@ class Explanations(View):
             parts.append(self._table)
         else:
             parts.append(empty(self._next_step()))
+            parts += self._examples()
         self._body[:] = parts
         self._say()
+
+    def _examples(self) -> list[Viewable]:
+        """Return one picture a method of the image that most methods have explained, the pinned example of the ETL."""
+        found = self.warehouse.sql(
+            """
+            WITH newest AS (
+              SELECT model, image_id, method, arg_max(digest, created_at) AS digest FROM explanations GROUP BY ALL
+            ), best AS (
+              SELECT model, image_id FROM newest GROUP BY ALL ORDER BY count(*) DESC, image_id LIMIT 1
+            )
+            SELECT method, digest, model, image_id FROM newest JOIN best USING (model, image_id) ORDER BY method
+            """
+        ).fetchall()
+        if not found:
+            return []
+        model, image_id = found[0][2:]
+        label = self.warehouse.model_row(model).label
+        pictures = [("the image", self._media.seen(image_id, model))]
+        pictures += [(method, self._media.overlay(digest, self.state.threshold)) for method, digest, *_ in found]
+        says = f"How each method explains {label} on one image:"
+        return [line(says, margin=(0, 12)), gallery(pictures)]
 
     def _next_step(self) -> str:
         if not len(self.warehouse.models()["model"]):

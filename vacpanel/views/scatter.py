@@ -51,7 +51,10 @@ class Scatter(PlotView):
         self._models = [str(name) for name in table["model"]]
         if not self._models:
             self.heading = self.title
-            return "No model has been run yet. Models appear here one by one while an ETL runs."
+            return (
+                "No model has been run yet. `vacpanel etl IMAGES --warehouse DIR --models resnet50` runs some; "
+                "they appear here one by one."
+            )
         x = np.nan_to_num(np.asarray(table[self.complexity], dtype=float), nan=np.nan)
         y = np.asarray(table[self.accuracy], dtype=float)
         known = np.isfinite(x) & (x > 0)

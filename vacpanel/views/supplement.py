@@ -213,9 +213,7 @@ class Supplement(View):
             sizing_mode="stretch_width",
             min_width=0,
         )
-        head = pn.Row(
-            _picture(self._media.image(image_id, 144)), line(says, margin=(8, 8)), sizing_mode="stretch_width"
-        )
+        head = pn.Row(_picture(self._media.image(image_id, 144)), says, sizing_mode="stretch_width")
         return pn.Column(head, _pane(heat), sizing_mode="stretch_both", margin=0)
 
     def body(self) -> Viewable:

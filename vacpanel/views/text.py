@@ -13,6 +13,12 @@ HEAD_CSS = f"""
 :host {{ {FONT} font-size: 13px; font-weight: 600; line-height: 1.25; }}
 .bk-clearfix {{ white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }}
 """
+GALLERY_CSS = f"""
+:host {{ {FONT} font-size: 12px; text-align: center; }}
+.gallery {{ display: flex; flex-wrap: wrap; gap: 10px; }}
+figure {{ margin: 0; }}
+img {{ width: 128px; height: 128px; object-fit: contain; border-radius: 4px; }}
+"""
 LINE_CSS = f":host {{ {FONT} font-size: 12.5px; line-height: 1.35; }}"
 
 
@@ -32,6 +38,22 @@ def line(text: Any, css: str = LINE_CSS, **params: Any) -> pn.pane.HTML:
     return pn.pane.HTML(shown, stylesheets=[css], **params)
 
 
+def gallery(pictures: list[tuple[str, str]]) -> pn.pane.HTML:
+    """Return captioned pictures in a row.
+
+    Parameters
+    ----------
+    pictures
+        (caption, address) pairs; the addresses are our own.
+    """
+    figures = "".join(
+        f'<figure><img src="{html.escape(src)}" alt=""><figcaption>{html.escape(caption)}</figcaption></figure>'
+        for caption, src in pictures
+    )
+    content = f'<div class="gallery">{figures}</div>'
+    return pn.pane.HTML(content, stylesheets=[GALLERY_CSS], sizing_mode="stretch_width", margin=(0, 12))
+
+
 def empty(message: str) -> pn.pane.HTML:
     """Return a quiet sentence for a view that has nothing to show yet."""
-    return line(message, EMPTY_CSS, sizing_mode="stretch_width", margin=(40, 20))
+    return line(message, EMPTY_CSS, sizing_mode="stretch_width", margin=(24, 20))
