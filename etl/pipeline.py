@@ -30,7 +30,7 @@ from warehouse.parts import DerivedStore, PartStore
 from warehouse.publish import publish
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 SHARD_SIZE = 512
@@ -101,8 +101,10 @@ def run(
     table = read_class_csv(classes) if classes is not None else None
     settings = Settings(choose_device(device), "float32" if precision == "auto" else precision, batch_size, group_size)
     resolved, unknown = _resolve(names)
-    folder = Folder(warehouse).create()
-    store = PartStore(folder)
+    folder = Folder(warehouse)
+    # Looked at before anything is written, so that a mistyped folder leaves no empty warehouse behind.
+    dataset = None if folder.exists() else _open(images, table, resolved)
+    store = PartStore(folder.create())
     store.sweep()
     command = command_line(
         str(images), str(warehouse), names, classes=classes, limit=limit, precision=precision, device=device
@@ -119,7 +121,7 @@ def run(
         reporter = stack.enter_context(Reporter(folder, record.run_id, progress is True, listener))
         try:
             registry = Registry(store)
-            dataset = _open(images, table or registry.class_table(), resolved, reporter)
+            dataset = dataset or _open(images, table or registry.class_table(), resolved, reporter.step)
             registry.claim_classes(dataset.classes)
             reporter.step("listing images")
             added = registry.register(dataset, limit, shard_size)
@@ -144,7 +146,7 @@ def run(
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             record.write(status, str(error) if isinstance(error, VacpanelError) else repr(error))
-            reporter.finish(status, f"The run has {'been ' if status == 'interrupted' else ''}{status}.")
+            reporter.finish(status)  # who called says why
             raise
         report.seconds = time.monotonic() - started
         reporter.finish(report.status, _summary(report, command))
@@ -198,7 +200,12 @@ def _resolve(names: list[str]) -> tuple[list[ResolvedModel], dict[str, str]]:
     return list(resolved.values()), unknown
 
 
-def _open(images: str | Path, table: ClassTable | None, models: list[ResolvedModel], reporter: Reporter) -> Dataset:
+def _open(
+    images: str | Path,
+    table: ClassTable | None,
+    models: list[ResolvedModel],
+    progress: Callable[[str, float], None] = lambda _message, _fraction: None,
+) -> Dataset:
     def model_classes() -> Iterator[ClassTable]:
         for model in models:
             try:
@@ -208,7 +215,7 @@ def _open(images: str | Path, table: ClassTable | None, models: list[ResolvedMod
             if loaded.class_names is not None:
                 yield from_names(loaded.class_names, loaded.class_wnids)
 
-    return open_dataset(images, OpenOptions(table, model_classes, reporter.step))
+    return open_dataset(images, OpenOptions(table, model_classes, progress))
 
 
 def _conclude(

@@ -148,10 +148,11 @@ class Reporter:
         self._models += 1
         self.say(message)
 
-    def finish(self, status: str, message: str) -> None:
-        """Tell the end; dashboards see no running ETL any more."""
+    def finish(self, status: str, message: str = "") -> None:
+        """Tell the end, with a sentence if there is one to say; dashboards see no running ETL any more."""
         self._message = message
-        self._console.print(message, markup=False)
+        if message:
+            self._console.print(message, markup=False)
         self._write(status, force=True)
 
     def _write(self, status: str, force: bool = False) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vacpanel import __version__
+from vacpanel.words import short_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -199,8 +200,8 @@ def info(directory: Path) -> None:
                     f"{table['top1'][i]:.1%}",
                     f"{table['top5'][i]:.1%}",
                     f"{table['images'][i]:,}",
-                    _short_number(table["parameters"][i]),
-                    _short_number(table["flops"][i]),
+                    short_number(table["parameters"][i]),
+                    short_number(table["flops"][i]),
                     f"{table['latency_ms'][i]:.1f} ms",
                     f"{table['input_size'][i]} px",
                 ]
@@ -226,13 +227,6 @@ def _serve(directories: list[str], port: int, panel_flags: list[str]) -> None:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _short_number(value: float) -> str:
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.2f} {unit}"
-    return f"{value:.0f}"
 
 
 def _print_table(header: list[str], rows: list[list[str]]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import weakref
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 IMAGES_OF_A_CLASS = 24  # a class task explains the first so many images unless the user picks some
-_controllers: weakref.WeakKeyDictionary[Selection, Controller] = weakref.WeakKeyDictionary()
+_CONTROLLER = "_vacpanel_controller"
 
 
 @dataclass(frozen=True)
@@ -75,23 +74,19 @@ class Controller(param.Parameterized):
     def __init__(self, warehouse: Warehouse, state: Selection) -> None:
         super().__init__()
         self.warehouse = warehouse
-        self._state = weakref.ref(state)
+        self.state = state
         self._futures: list[asyncio.Future] = []
         self._run: object | None = None
 
     @classmethod
     def of(cls, warehouse: Warehouse, state: Selection) -> Controller:
         """Return the one controller of a state, so that all views that share the state share the task."""
-        if state not in _controllers:
-            _controllers[state] = cls(warehouse, state)
-        return _controllers[state]
-
-    @property
-    def state(self) -> Selection:
-        """The selection that this controller serves."""
-        state = self._state()
-        assert state is not None, "a controller lives no longer than its state"
-        return state
+        # Kept on the state: a table of controllers, even a weak one, would keep views alive through their callbacks.
+        found = vars(state).get(_CONTROLLER)
+        if not isinstance(found, cls):
+            found = cls(warehouse, state)
+            setattr(state, _CONTROLLER, found)
+        return found
 
     def task(self) -> Task:
         """Derive the task from the selection."""

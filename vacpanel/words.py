@@ -9,3 +9,13 @@ def count(n: int, noun: str) -> str:
     if n == 1:
         return f"{number} {noun}"
     return f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
+def short_number(value: float) -> str:
+    """Return "25.6 M", "4.09 G", "812"; "unknown" for NaN."""
+    if value != value:
+        return "unknown"
+    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g}"

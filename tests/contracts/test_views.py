@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import weakref
 
+import holoviews as hv
+import panel as pn
 import pytest
 from bokeh.document import Document
 
@@ -72,8 +74,10 @@ def test_it_is_freed_with_its_session(name, demo_warehouse):
     root = view.__panel__()
     for model in list(document.roots):
         root._cleanup(model)
+        pn.state._views.pop(model.ref["id"], None)  # as Panel does when the server destroys a session
     document.clear()
     del view, root, model, document, state
+    hv.Curve([]).opts(width=100)  # HoloViews keeps the options that it looked up last
     gc.collect()
     gc.collect()
     assert watched() is None

@@ -18,6 +18,8 @@ import pytest
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (extra 'test')")
 
+playwright.expect.set_options(timeout=15_000)  # shared machines are slow at times
+
 FLAGS = [
     "--headless=new",
     "--no-sandbox",
@@ -74,8 +76,10 @@ def server(demo_warehouse, tmp_path_factory):
     log = tmp_path_factory.mktemp("server") / "log.txt"
     with serving([sys.executable, "-m", "vacpanel", "serve", str(demo_warehouse)], log) as address:
         yield address
-    errors = re.findall(r"^(?:ERROR|Traceback).*", log.read_text(), re.MULTILINE)
-    assert not errors, log.read_text()
+    # A browser that leaves while the server writes to it is no error of ours; Tornado logs it all the same.
+    gone = r"Task exception was never retrieved\n.*?tornado\.websocket\.WebSocketClosedError\n"
+    said = re.sub(gone, "", log.read_text(), flags=re.DOTALL)
+    assert not re.findall(r"^(?:ERROR|Traceback).*", said, re.MULTILINE), said
 
 
 @pytest.fixture(scope="session")

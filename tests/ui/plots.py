@@ -55,17 +55,19 @@ def column(page: Page, columns: list[str], name: str) -> list:
 
 
 def tap(page: Page, columns: list[str], name: str, value: object) -> None:
-    """Click on a mark as a person does."""
+    """Click on a mark as a person does: once it is there and stands still."""
     page.wait_for_function("window.Bokeh && Bokeh.documents.length > 0")
-    for _ in range(50):
+    before = None
+    for _ in range(100):
         position = mark(page, columns, name, value)
-        if position is not None:
+        if position is not None and position == before:
             page.mouse.move(position[0] - 3, position[1] - 3)
             page.mouse.move(*position)
             page.mouse.down()
             page.mouse.up()
             return
-        page.wait_for_timeout(100)
+        before = position
+        page.wait_for_timeout(200)
     raise AssertionError(f"no mark with {name} = {value!r}")
 
 

@@ -72,7 +72,8 @@ def test_explain_writes_pictures_and_maps_and_the_store_remembers(demo_warehouse
             assert attention.shape == (96, 96)
             assert (attention.min(), attention.max()) == (0, 1)
         else:
-            assert Image.open(path).size == (192, 192)
+            with Image.open(path) as picture:
+                assert picture.size == (192, 192)
     vacpanel("publish", demo_warehouse)
     with duckdb.connect(str(demo_warehouse / "warehouse.duckdb"), read_only=True) as connection:
         rows = connection.execute(

@@ -23,6 +23,12 @@ return name.length > 13 ? name.slice(0, 12) + "…" : name
 """
 
 
+def _name_ticks(plot: Any, element: Any) -> None:  # noqa: ARG001
+    axis = plot.handles["xaxis"]
+    axis.ticker = AdaptiveTicker(min_interval=1, base=10, mantissas=[1, 2, 5], desired_num_ticks=18)
+    axis.formatter = CustomJSTickFormatter(args={"source": plot.handles["source"]}, code=RANK_TO_NAME)
+
+
 class _RankedBars(PlotView):
     """Bars ranked in descending order on a zoomable axis of ranks; a tap selects the class."""
 
@@ -50,7 +56,7 @@ class _RankedBars(PlotView):
             line_alpha=0,
             alpha=0.9,
             tools=[HoverTool(tooltips=self.tooltips()), "tap"],
-            hooks=[self._bars.hook, self._name_ticks],
+            hooks=[self._bars.hook, _name_ticks],
         )
         self._bars.on_tap(bars, self._tapped)
         marks = hv.Points(self._mark_data(), ["x", "y"]).opts(
@@ -72,11 +78,6 @@ class _RankedBars(PlotView):
             fontsize={"ticks": "7pt"},
             show_legend=False,
         )
-
-    def _name_ticks(self, plot: Any, element: Any) -> None:  # noqa: ARG002
-        axis = plot.handles["xaxis"]
-        axis.ticker = AdaptiveTicker(min_interval=1, base=10, mantissas=[1, 2, 5], desired_num_ticks=18)
-        axis.formatter = CustomJSTickFormatter(args={"source": plot.handles["source"]}, code=RANK_TO_NAME)
 
     def _patch_bars(self, *, keep_zoom: bool) -> None:
         before = len(self._data["value"])

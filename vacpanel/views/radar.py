@@ -83,7 +83,7 @@ class Radar(PlotView):
         )
         hidden = {"color": NEUTRAL, "alpha": 0.35, "line_width": 0.7, "default_tools": []}
         scale = hv.Labels({"x": [0.01] * 4, "y": list(RINGS), "text": [f"{r:.0%}" for r in RINGS]}, ["x", "y"], "text")
-        lines = hv.Path(self._paths(), ["x", "y"], ["model", "color", "width", "alpha"]).opts(
+        lines = hv.Contours(self._paths(), ["x", "y"], ["model", "color", "width", "alpha"]).opts(
             tools=[HoverTool(tooltips=[("model", "@model")], line_policy="nearest"), "tap"],
             hooks=[self._lines.hook],
         )
@@ -126,6 +126,7 @@ class Radar(PlotView):
             yaxis=None,
             responsive=True,
             show_frame=False,
+            show_legend=False,
             toolbar=None,
             active_tools=[],
             hooks=[square_units(1.25, 1.2)],

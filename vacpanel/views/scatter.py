@@ -8,12 +8,13 @@ import holoviews as hv
 import numpy as np
 import panel as pn
 import param
-from bokeh.models import CustomJSTickFormatter, FixedTicker, HoverTool, NumeralTickFormatter
+from bokeh.models import CustomJSTickFormatter, HoverTool, NumeralTickFormatter
 
 from vacpanel.palette import NEUTRAL, family_markers, model_colors
 from vacpanel.views.base import PlotView
 from vacpanel.views.labels import log_ticks, place_labels
-from vacpanel.views.live import LiveSource, quiet_toolbar
+from vacpanel.views.live import LiveSource, quiet_toolbar, ticks_at
+from vacpanel.words import short_number
 
 if TYPE_CHECKING:
     from panel.viewable import Viewable
@@ -76,8 +77,8 @@ class Scatter(PlotView):
                 ("family", "@family"),
                 ("top-1", "@top1{0.0%} of @images{0,0} images"),
                 ("top-5", "@top5{0.0%}"),
-                ("parameters", "@parameters{0.00a}"),
-                ("FLOPs", "@flops{0.00a}"),
+                ("parameters", "@parameters_text"),
+                ("FLOPs", "@flops_text"),
                 ("latency", "@latency_ms{0.0} ms"),
                 ("input", "@input_size px"),
             ]
@@ -96,6 +97,8 @@ class Scatter(PlotView):
         ]
         style = self._style()
         data = {"x": self._x, "y": y, **{name: table[name] for name in facts if name in table}, **style}
+        for name in ("parameters", "flops"):
+            data[f"{name}_text"] = [short_number(float(value)) for value in table[name]]
         data["marker"] = [self._markers[str(f)] for f in table["family"]]
         vdims = [name for name in data if name not in ("x", "y")]
         points = hv.Points(data, ["x", "y"], vdims).opts(
@@ -126,7 +129,7 @@ class Scatter(PlotView):
             responsive=True,
             min_height=200,
             toolbar="right",
-            hooks=[quiet_toolbar, self._round_ticks],
+            hooks=[quiet_toolbar, ticks_at(log_ticks(*xlim, most=4))],
             active_tools=[],
             show_grid=True,
             gridstyle={"grid_line_alpha": 0.25},
@@ -148,14 +151,6 @@ class Scatter(PlotView):
         self._live.patch(**self._style())
         self._ring.patch(**self._ring_data())
         self._text.patch(**self._label_data())
-
-    def _round_ticks(self, plot: Any, element: Any) -> None:  # noqa: ARG002
-        """Put ticks at 1, 2, 5 times powers of ten: Bokeh's own crowd a short logarithmic axis."""
-        ticker = FixedTicker(ticks=log_ticks(*self._limits[0], most=4), minor_ticks=[])
-        for axis in plot.state.xaxis:
-            axis.ticker = ticker
-        for grid in plot.state.xgrid:
-            grid.ticker = ticker
 
     def _tapped(self, row: int) -> None:
         self.state.model = self._models[row]
