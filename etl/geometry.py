@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from PIL import Image
-
-if TYPE_CHECKING:
-    from etl.preprocess import Preprocessing
 
 INTERPOLATIONS: dict[str, Image.Resampling] = {
     "nearest": Image.Resampling.NEAREST,
@@ -70,37 +65,6 @@ def described(preprocess: str) -> Geometry | None:
         return Geometry(values["resize"], values["crop"], values["interpolation"])
     except (ValueError, KeyError, TypeError):
         return None
-
-
-def seen(image: Image.Image, model: str, preprocess: str) -> Image.Image:
-    """Resize and crop an image as a model does.
-
-    Parameters
-    ----------
-    image
-        Mode ``"RGB"``.
-    model, preprocess
-        Columns of the relation ``models``. Only a transform of the user's own needs its model, and then torch.
-
-    Returns
-    -------
-    PIL.Image.Image
-        Of the size of :meth:`etl.explain.requests.Explanation.attention` maps.
-
-    Raises
-    ------
-    UserError
-        If the model's own transform cannot be loaded.
-    """
-    geometry = described(preprocess)
-    return _own_transform(model).view(image) if geometry is None else geometry.view(image)
-
-
-@lru_cache(maxsize=64)
-def _own_transform(model: str) -> Preprocessing:
-    from etl.models import resolve
-
-    return resolve(model).load().preprocess
 
 
 def _short_side(size: tuple[int, int], short: int) -> tuple[int, int]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import warehouse
-from etl.geometry import seen
 from etl.images import read_image
+from etl.seen import seen
 from vacpanel import render
 from vacpanel.classes import class_named
 from warehouse.errors import UserError, VacpanelError

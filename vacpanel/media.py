@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from etl.geometry import seen
 from etl.images import open_image
+from etl.seen import seen
 from vacpanel import render
 from warehouse import UserError
 from warehouse.maps import MapStore, StoredMap
@@ -27,11 +27,9 @@ if TYPE_CHECKING:
     from warehouse import Warehouse
 
 PREFIX = "vacpanel-media"
-WAREHOUSES_VARIABLE = "VACPANEL_WAREHOUSES"
 SECRET_VARIABLE = "VACPANEL_MEDIA_SECRET"  # noqa: S105  (a name, not a secret)
 MAX_SIDE = 1024
 
-_registry: dict[str, Media] = {}
 # Made before workers fork (--num-procs), so that each answers the links another handed out; servers on several machines
 # behind one address set the variable.
 _secret = (os.environ.get(SECRET_VARIABLE) or secrets.token_hex(16)).encode()
@@ -57,7 +55,6 @@ class Media:
         self.warehouse = warehouse
         self.key = hashlib.sha256(str(warehouse.root).encode()).hexdigest()[:12]
         self.maps = MapStore(warehouse.folder.explanations)
-        _registry[self.key] = self
 
     def image(self, image_id: int, size: int = 96) -> str:
         """Return the address of an original image, its longest side `size` px."""
@@ -144,13 +141,3 @@ def signature(key: str, resource: str) -> str:
 def signed(key: str, given: str, resource: str) -> bool:
     """Tell whether a URL was handed out by one of our pages."""
     return hmac.compare_digest(signature(key, resource), given)
-
-
-def media_for(key: str) -> Media | None:
-    """Return the media of the warehouse with this key, opening those that the server was started with."""
-    if key not in _registry:
-        from vacpanel.serving import open_warehouse
-
-        for path in filter(None, os.environ.get(WAREHOUSES_VARIABLE, "").split(os.pathsep)):
-            open_warehouse(path)
-    return _registry.get(key)

@@ -7,7 +7,7 @@ import logging
 
 from tornado.web import HTTPError, RequestHandler
 
-from vacpanel import media
+from vacpanel import media, serving
 from warehouse import VacpanelError
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ class MediaHandler(RequestHandler):
 
     async def get(self, key: str, given: str, resource: str) -> None:
         """Send one picture; it never changes under its address, so browsers keep it."""
-        owner = media.media_for(key) if media.signed(key, given, resource) else None
+        owner = serving.media_for(key) if media.signed(key, given, resource) else None
         if owner is None:
             raise HTTPError(404)
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import warehouse
-from vacpanel.media import WAREHOUSES_VARIABLE, Media
+from vacpanel.media import Media
 from warehouse.folder import Folder
 from warehouse.publish import publish
 
@@ -23,6 +23,8 @@ _opened: dict[Path, warehouse.Warehouse] = {}
 _media: dict[Path, Media] = {}
 _services: dict[Path, ExplanationService] = {}
 _timers: dict[Path, threading.Timer] = {}
+
+WAREHOUSES_VARIABLE = "VACPANEL_WAREHOUSES"  # what the server was started with, for its worker processes
 
 PUBLISH_AFTER = 20.0
 """Seconds after the last task of a dashboard until its maps are published for SQL."""
@@ -44,6 +46,14 @@ def media_of(opened: warehouse.Warehouse) -> Media:
         if opened.root not in _media:
             _media[opened.root] = Media(opened)
         return _media[opened.root]
+
+
+def media_for(key: str) -> Media | None:
+    """Return the media with this key, opening the warehouses that the server was started with if need be."""
+    if all(media.key != key for media in _media.values()):
+        for path in filter(None, os.environ.get(WAREHOUSES_VARIABLE, "").split(os.pathsep)):
+            open_warehouse(path)
+    return next((media for media in _media.values() if media.key == key), None)
 
 
 def explanation_service(opened: warehouse.Warehouse) -> ExplanationService:

@@ -25,8 +25,8 @@ from etl.explain.protocol import Context, canonical
 from etl.explain.requests import Explanation, Request
 from etl.explain.scheduler import Order, Scheduler
 from etl.explain.task import NO_IMAGE, Task, canonical_name, file_task, look_up
-from etl.geometry import seen
 from etl.images import open_image, read_image
+from etl.seen import seen
 from warehouse.errors import UserError, VacpanelError
 from warehouse.folder import Folder
 from warehouse.maps import MapStore, StoredMap

@@ -42,10 +42,11 @@ COLUMNS = {
     "note": "Note",
 }
 WIDTHS = {
-    **dict.fromkeys(("picture", "heatmap", "region"), 100),
-    **dict.fromkeys(("top1", "class_top1", "roi_area"), 70),
-    **dict.fromkeys(("label", "class_name", "predicted"), 112),
-    "confidence": 88,
+    **dict.fromkeys(("picture", "heatmap", "region"), 98),
+    **dict.fromkeys(("label", "class_name", "predicted"), 108),
+    **dict.fromkeys(("class_top1", "roi_area"), 84),
+    "top1": 66,
+    "confidence": 96,
 }
 TABLE_CSS = """
 .tabulator, .tabulator .tabulator-header .tabulator-col, .tabulator-row .tabulator-cell { font-size: 12px; }
