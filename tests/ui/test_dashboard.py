@@ -140,6 +140,24 @@ def test_a_class_and_grad_cam_for_three_models(dashboard):
     assert all(source.startswith("vacpanel-media/") for source in sources)
 
 
+def test_moving_the_threshold_restyles_the_heatmap(page, server):
+    page.goto(f"{server}/app?model=demo:resnet18&classes=2&images=0")
+    page.get_by_role("button", name="Explain 1 model on 1 image").click(timeout=30_000)
+    heatmap = page.locator(".vac-explanations .tabulator-row [tabulator-field='heatmap'] img")
+    expect(heatmap).to_have_attribute("src", re.compile("/50$"), timeout=60_000)
+    page.get_by_role("slider", name="Threshold of attention").press("ArrowRight")
+    expect(heatmap).to_have_attribute("src", re.compile("/55$"))
+
+
+def test_cancel_stops_a_long_task(page, server):
+    page.goto(f"{server}/app?model=demo:resnet18&classes=2&method=bbmp")
+    run = page.get_by_role("button", name=re.compile("Explain 1 model on . images"))
+    run.click(timeout=30_000)
+    page.get_by_role("button", name="Cancel").click(timeout=60_000)
+    expect(page.get_by_text(re.compile(r"Cancelled after \d maps?"))).to_be_visible()
+    expect(run).to_be_enabled()
+
+
 def test_media_links_are_of_no_use_when_changed(dashboard, server):
     answer = dashboard.request.get(f"{server}/vacpanel-media/0123456789ab/000000000000000000000000/image/1/96")
     assert answer.status == 404
