@@ -176,6 +176,11 @@ class Controller(param.Parameterized):
             self._futures = []
             self.param.update(busy=False, message=f"Cancelled after {count(self.done, 'map')}")
 
+    def clear(self) -> None:
+        """Stop the running task and forget its rows."""
+        self.cancel()
+        self.param.update(rows=[], message="", done=0, total=0)
+
     def _row(self, model: str, image_id: int, future: asyncio.Future) -> Row:
         facts = self._facts(model, image_id)
         error = future.exception()

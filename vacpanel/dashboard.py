@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import panel as pn
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from vacpanel.views.base import View
     from warehouse import Warehouse
 
-logger = logging.getLogger(__name__)
 LOOK_EVERY = 1000  # ms between looks for a new generation: one readlink each
 TOP, BOTTOM = 430, 400  # px heights of the two rows of views
 
@@ -59,17 +58,23 @@ class Dashboard(pn.viewable.Viewer):
             self.views[name] = load("vacpanel.views", name)(self.warehouse, self.state)
         self._layout: Viewable | None = None
 
+    def reset(self) -> None:
+        """Show what a first visit shows."""
+        self.controller.clear()
+        self.state.reset()
+        self._choose_defaults()
+
     def _choose_defaults(self) -> None:
-        """Pin the most accurate model and the root class with most classes, so that no view starts empty."""
+        """Pin the most accurate model and the root class with most classes in use, so that no view starts empty."""
         models = self.warehouse.models()
-        if not self.state.model and len(models["model"]):
+        if not len(models["model"]):
+            return
+        if not self.state.model:
             self.state.model = str(models["model"][models["top1"].argmax()])
-        if not self.state.root and len(models["model"]):
-            table = self.warehouse.root_accuracy()
-            roots = [str(root) for root in table["root_class"]]
-            self.state.root = max(
-                self.warehouse.roots(), key=lambda root: (roots.count(root), -ord(root[0])), default=""
-            )
+        if not self.state.root:
+            classes = self.warehouse.classes()
+            used = Counter(map(str, classes["root_class"][classes["images"] > 0]))
+            self.state.root = max(self.warehouse.roots(), key=lambda root: used[root], default="")
 
     def look(self) -> None:
         """Show a newer generation of the warehouse if there is one (called every second on a server)."""
@@ -102,11 +107,13 @@ class Dashboard(pn.viewable.Viewer):
     def read_link(self, query: str) -> list[str]:
         """Select what a link says; return a sentence for everything in it that cannot be shown."""
         notices = link.read(query, self.state)
-        classes = self.warehouse.classes()
+        query = "SELECT image_id FROM images WHERE list_contains(?::INTEGER[], image_id)"
         notices += self.state.restrict(
-            models=map(str, self.warehouse.models()["model"]),
-            roots=self.warehouse.roots(),
-            class_ids=map(int, classes["class_id"]),
+            model=map(str, self.warehouse.models()["model"]),
+            root=self.warehouse.roots(),
+            **{"class": map(int, self.warehouse.classes()["class_id"])},
+            image=(image_id for (image_id,) in self.warehouse.sql(query, [self.state.images]).fetchall()),
+            method=plugins("vacpanel.methods"),
         )
         self._choose_defaults()
         return notices

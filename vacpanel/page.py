@@ -43,13 +43,7 @@ def page(path: str | Path) -> pmui.Page:
         sx={"color": "white", "borderColor": "white"},
     )
 
-    def _reset(_: object) -> None:
-        dashboard.controller.cancel()
-        dashboard.controller.rows = []
-        dashboard.state.reset()
-        dashboard._choose_defaults()
-
-    reset.on_click(_reset)
+    reset.on_click(lambda _: dashboard.reset())
 
     def _look() -> None:
         dashboard.look()

@@ -29,6 +29,16 @@ URL_KEYS = {
     "measure": "measure",
 }
 
+# Parameters whose values must exist in a warehouse, and what they are.
+RESTRICTED = {
+    "model": "model",
+    "models": "model",
+    "root": "root",
+    "classes": "class",
+    "images": "image",
+    "method": "method",
+}
+
 
 class Selection(param.Parameterized):
     """The selection shared by all views of one session.
@@ -69,36 +79,33 @@ class Selection(param.Parameterized):
             images=[],
         )
 
-    def restrict(self, *, models: Iterable[str], roots: Iterable[str], class_ids: Iterable[int]) -> list[str]:
+    def restrict(self, **known: Iterable[Any]) -> list[str]:
         """Drop what the warehouse does not hold, and say so.
 
         Parameters
         ----------
-        models, roots, class_ids
-            What the warehouse holds.
+        **known
+            The values that exist, by what they are: ``model``, ``root``, ``class``, ``image``, ``method``.
 
         Returns
         -------
         list of str
-            One plain sentence for everything that was dropped; empty when all is known.
+            One plain sentence for every parameter from which something was dropped; empty when all is known.
         """
-        known_models, known_roots, known_classes = set(models), set(roots), set(class_ids)
         notices: list[str] = []
         changes: dict[str, Any] = {}
-        if self.model and self.model not in known_models:
-            notices.append(f"This warehouse has no model {self.model!r}.")
-            changes["model"] = ""
-        unknown = [model for model in self.models if model not in known_models]
-        if unknown:
-            notices.append(f"This warehouse has no model {', '.join(map(repr, unknown))}.")
-            changes["models"] = [model for model in self.models if model in known_models]
-        if self.root and self.root not in known_roots:
-            notices.append(f"This warehouse has no root class {self.root!r}.")
-            changes["root"] = ""
-        strange = [class_id for class_id in self.classes if class_id not in known_classes]
-        if strange:
-            notices.append(f"This warehouse has no class {', '.join(map(str, strange))}.")
-            changes["classes"] = [class_id for class_id in self.classes if class_id in known_classes]
+        for name, kind in RESTRICTED.items():
+            if kind not in known:
+                continue
+            allowed = set(known[kind])
+            value = getattr(self, name)
+            values = value if isinstance(value, list) else [value] if value else []
+            unknown = [v for v in values if v not in allowed]
+            if unknown:
+                notices.append(f"This warehouse has no {kind} {', '.join(map(repr, unknown))}.")
+                kept = [v for v in values if v in allowed]
+                changes[name] = kept if isinstance(value, list) else self.param[name].default
+            known[kind] = allowed
         if changes:
             self.param.update(**changes)
         return notices

@@ -34,10 +34,13 @@ def test_toggle_is_its_own_inverse_and_makes_new_lists():
 
 
 def test_restrict_drops_the_unknown_and_names_it():
-    state = Selection(model="gone", models=["kept", "lost"], root="animal", classes=[1, 99])
-    notices = state.restrict(models=["kept"], roots=["animal"], class_ids=[1])
+    state = Selection(model="gone", models=["kept", "lost"], root="animal", classes=[1, 99], method="magic")
+    notices = state.restrict(
+        model=iter(["kept"]), root=["animal"], image=[], method=["grad-cam"], **{"class": iter([1])}
+    )
     assert (state.model, state.models, state.root, state.classes) == ("", ["kept"], "animal", [1])
-    assert len(notices) == 3
+    assert state.method == "grad-cam"
+    assert len(notices) == 4
     assert "'gone'" in notices[0]
     assert "'lost'" in notices[1]
     assert "99" in notices[2]
