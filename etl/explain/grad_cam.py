@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-
-from etl.explain.logits import choose_targets
-from etl.explain.protocol import Attribution, Context, NoParameters
+from etl.explain.one_pass import OnePassMethod
 
 if TYPE_CHECKING:
-    from etl.explain.prepared import PreparedModel
+    from torch import Tensor
 
 
-class GradCAM:
+class GradCAM(OnePassMethod):
     """Gradient-weighted class activation mapping.
 
     With A the last convolutional map and y_c the score of class c before the softmax, equations 1 and 2 of the paper:
@@ -39,31 +35,10 @@ class GradCAM:
         "ICCV 2017, arXiv:1610.02391"
     )
     version: ClassVar[int] = 1
-    Parameters: ClassVar[type[Any]] = NoParameters
 
-    def cost(self, parameters: NoParameters, channels: int) -> float:  # noqa: ARG002 - part of the protocol
-        """One forward pass; the head's backward pass is a small part of one."""
-        return 1.0
-
-    def attribute(
-        self,
-        model: PreparedModel,
-        images: Tensor,
-        targets: Tensor | None,
-        parameters: NoParameters,  # noqa: ARG002 - part of the protocol
-        context: Context,
-    ) -> Attribution:
-        """Explain a batch: see :class:`etl.explain.protocol.Method`."""
-        maps, logits, chosen = [], [], []
-        for start in range(0, len(images), context.chunk):
-            context.step(start / len(images))
-            part = slice(start, start + context.chunk)
-            cut = model.cut(images[part])
-            classes = choose_targets(cut.logits.detach(), None if targets is None else targets[part])
-            maps.append(grad_cam_map(cut.activations, cut.gradients(classes)))
-            logits.append(cut.logits.detach())
-            chosen.append(classes)
-        return Attribution(torch.cat(maps).float(), torch.cat(logits), torch.cat(chosen))
+    def map(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        """Apply equations 1 and 2: see :func:`grad_cam_map`."""
+        return grad_cam_map(activations, gradients)
 
 
 def grad_cam_map(activations: Tensor, gradients: Tensor) -> Tensor:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from etl.explain.logits import choose_targets
-from etl.explain.protocol import Attribution, Context, NoParameters
-
-if TYPE_CHECKING:
-    from etl.explain.prepared import PreparedModel
+from etl.explain.one_pass import OnePassMethod
 
 
-class GradCAMPlusPlus:
+class GradCAMPlusPlus(OnePassMethod):
     """Grad-CAM with pixel-wise weights, so that every instance of an object counts.
 
     With A the last convolutional map, S_c the score of class c before the softmax, g = d S_c / d A, and the class score
@@ -46,31 +42,10 @@ class GradCAMPlusPlus:
         "Networks, WACV 2018, arXiv:1710.11063"
     )
     version: ClassVar[int] = 1
-    Parameters: ClassVar[type[Any]] = NoParameters
 
-    def cost(self, parameters: NoParameters, channels: int) -> float:  # noqa: ARG002 - part of the protocol
-        """One forward pass; the head's backward pass is a small part of one."""
-        return 1.0
-
-    def attribute(
-        self,
-        model: PreparedModel,
-        images: Tensor,
-        targets: Tensor | None,
-        parameters: NoParameters,  # noqa: ARG002 - part of the protocol
-        context: Context,
-    ) -> Attribution:
-        """Explain a batch: see :class:`etl.explain.protocol.Method`."""
-        maps, logits, chosen = [], [], []
-        for start in range(0, len(images), context.chunk):
-            context.step(start / len(images))
-            part = slice(start, start + context.chunk)
-            cut = model.cut(images[part])
-            classes = choose_targets(cut.logits.detach(), None if targets is None else targets[part])
-            maps.append(grad_cam_pp_map(cut.activations, cut.gradients(classes)))
-            logits.append(cut.logits.detach())
-            chosen.append(classes)
-        return Attribution(torch.cat(maps).float(), torch.cat(logits), torch.cat(chosen))
+    def map(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        """Apply the equations above: see :func:`grad_cam_pp_map`."""
+        return grad_cam_pp_map(activations, gradients)
 
 
 def grad_cam_pp_map(activations: Tensor, gradients: Tensor) -> Tensor:
