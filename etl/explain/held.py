@@ -85,7 +85,9 @@ class HeldModels:
             _check_weights(loaded, row)
             order = match_outputs(classes, loaded.outputs, loaded.class_names, loaded.class_wnids)
             images = loaded.preprocess.batch(loaded.preprocess.pixels(example)[None])
-            prepared = PreparedModel(loaded.module, images, outputs=order, device=self._device, channels_last=True)
+            prepared = PreparedModel(
+                loaded.module, images, outputs=order, device=self._device, channels_last=True, fold=True
+            )
             with suppress(UserError):  # without a layer there are still methods that need none
                 prepared.layer  # noqa: B018 - found now, so that no request pays for it
         except UserError as error:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from warehouse import Warehouse
     from warehouse.rows import ModelRow
 
-ENGINE = 1
+ENGINE = 2
 """Raised when the maps of all methods change; part of the key of every map."""
 
 NO_IMAGE = -1

@@ -1,0 +1,109 @@
+"""Folding batch normalisations changes the cost of a pass and nothing else."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from etl.demo import zoo
+from etl.explain.folding import fold_batch_norms
+from etl.explain.grad_cam import GradCAM
+from etl.explain.postprocess import normalise
+from etl.explain.prepared import PreparedModel
+from etl.explain.protocol import Context, NoParameters
+from etl.explain.shadow import shadow
+
+# Convolutions followed by a batch normalisation of their own; DenseNet normalises before most of its convolutions.
+PAIRS = {"resnet18": 20, "mobilenet_v2": 52, "densenet121": 59, "shufflenet_v2_x0_5": 56, "efficientnet_b0": 49}
+
+
+def _trained_like(name):
+    """A network whose batch normalisations are far from the identity, as training leaves them."""
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name, weights=None).eval()
+    for part in model.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.normal_(0, 0.3)
+            part.running_var.uniform_(0.5, 2)
+            part.weight.data.uniform_(0.5, 1.5)
+            part.bias.data.normal_(0, 0.3)
+    return model
+
+
+@pytest.mark.parametrize(("name", "pairs"), PAIRS.items())
+def test_scores_stay_and_the_original_is_not_touched(name, pairs):
+    model = _trained_like(name)
+    before = copy.deepcopy(model.state_dict())
+    twin = shadow(model)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        expected = model(images)
+        assert fold_batch_norms(twin) == pairs
+        found = twin(images)
+    assert (found - expected).abs().max() <= 1e-4 * expected.std()
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in twin.parameters())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet121", "shufflenet_v2_x1_0", "squeezenet1_1"])
+def test_maps_of_trained_networks_stay(name):
+    images = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    maps = []
+    for fold in (False, True):
+        prepared = PreparedModel(zoo.load(name), images, fold=fold, channels_last=fold)
+        with prepared.session():
+            found = GradCAM().attribute(prepared, prepared.images(images), None, NoParameters(), Context())
+        maps.append(normalise(found.maps, (96, 96)))
+    assert maps[0].amax() == 1
+    assert (maps[0] - maps[1]).abs().max() <= 1e-4
+
+
+class _Twice(nn.Module):
+    """Its normalisation is used twice, its convolution has a second consumer: neither may be folded."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3)
+        self.second = nn.Conv2d(4, 4, 1)
+        self.shared = nn.BatchNorm2d(4)
+        self.third = nn.Conv2d(4, 4, 1)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        x = self.shared(self.first(x))
+        x = self.shared(self.second(x))
+        y = self.third(x)
+        return (self.norm(y) + y).mean((2, 3))
+
+
+class _Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.norm(self.conv(x)).mean((2, 3)) if x.sum() > 0 else x.mean((2, 3))
+
+
+@pytest.mark.parametrize("model", [_Twice(), _Branching()], ids=["shared", "not traceable"])
+def test_what_cannot_be_folded_is_left_alone(model):
+    twin = shadow(model.eval())
+    assert fold_batch_norms(twin) == 0
+    assert [type(part) for part in twin.modules()] == [type(part) for part in model.modules()]
+
+
+def test_a_hook_on_a_folded_normalisation_sees_the_same_tensor():
+    model = _trained_like("resnet18")
+    images, seen = torch.rand(1, 3, 64, 64), []
+    for fold in (False, True):
+        twin = shadow(model)
+        twin.layer4[1].bn2.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+        if fold:
+            fold_batch_norms(twin)
+        with torch.inference_mode():
+            twin(images)
+    torch.testing.assert_close(seen[0], seen[1], rtol=1e-4, atol=1e-4)
