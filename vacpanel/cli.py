@@ -71,7 +71,10 @@ def demo(warehouse: Path, images_per_class: int, no_serve: bool, port: int, show
 @click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True)
 @click.option("--group-size", type=click.IntRange(1), hidden=True)
 def etl(images: str, warehouse: Path, models: str, **options: Any) -> None:
-    """Run MODELS over the folder IMAGES and write the warehouse; run again, it does only what is missing."""
+    """Run MODELS over the folder IMAGES and write the warehouse; run again, it does only what is missing.
+
+    A model that fails is reported and the others go on; the exit status is then 1.
+    """
     from etl import run
     from etl.examples import explain_example
 

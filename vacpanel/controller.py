@@ -105,9 +105,8 @@ class Controller(param.Parameterized):
             )
             if not images:
                 return Task(models, problem="The selected class has no images in this warehouse.")
-            if (
-                len(models) > 1
-            ):  # comparing models means one image (paper section 5.3); the first one until one is picked
+            if len(models) > 1:
+                # Comparing models means one image (paper section 5.3): the first, until one is picked.
                 images = images[:1]
         label = f"Explain {count(len(models), 'model')} on {count(len(images), 'image')}"
         return Task(models, images, label)
@@ -158,12 +157,13 @@ class Controller(param.Parameterized):
                 return
             new = [self._row(*waiting.pop(future), future) for future in futures if future in finished]
             self.param.update(rows=[*self.rows, *new], done=self.done + len(new))
+            # Not at the end of the task: a cancelled one has made maps, too.
+            if any(row.digest and not row.facts["cached"] for row in new):
+                serving.publish_soon(self.warehouse)
         self._finish(token, f"{count(self.total, 'map')} in {time.monotonic() - started:.1f} s")
 
     def _finish(self, token: object, message: str) -> None:
         if self._run is token:
-            if any(row.digest and not row.facts["cached"] for row in self.rows):
-                serving.publish_soon(self.warehouse)
             self._futures = []
             self.param.update(busy=False, message=message)
 

@@ -107,12 +107,12 @@ class Dashboard(pn.viewable.Viewer):
     def read_link(self, query: str) -> list[str]:
         """Select what a link says; return a sentence for everything in it that cannot be shown."""
         notices = link.read(query, self.state)
-        query = "SELECT image_id FROM images WHERE list_contains(?::INTEGER[], image_id)"
+        known = "SELECT image_id FROM images WHERE list_contains(?::INTEGER[], image_id)"
         notices += self.state.restrict(
             model=map(str, self.warehouse.models()["model"]),
             root=self.warehouse.roots(),
             **{"class": map(int, self.warehouse.classes()["class_id"])},
-            image=(image_id for (image_id,) in self.warehouse.sql(query, [self.state.images]).fetchall()),
+            image=(image_id for (image_id,) in self.warehouse.sql(known, [self.state.images]).fetchall()),
             method=plugins("vacpanel.methods"),
         )
         self._choose_defaults()

@@ -27,7 +27,7 @@ _timers: dict[Path, threading.Timer] = {}
 WAREHOUSES_VARIABLE = "VACPANEL_WAREHOUSES"  # what the server was started with, for its worker processes
 
 PUBLISH_AFTER = 20.0
-"""Seconds after the last task of a dashboard until its maps are published for SQL."""
+"""Seconds after the last map of a dashboard until its maps are published for SQL."""
 
 
 def open_warehouse(path: str | Path) -> warehouse.Warehouse:
@@ -67,7 +67,7 @@ def explanation_service(opened: warehouse.Warehouse) -> ExplanationService:
 
 
 def publish_soon(opened: warehouse.Warehouse) -> None:
-    """Publish the maps computed so far once no task has finished for `PUBLISH_AFTER` seconds."""
+    """Publish the maps computed so far once no other has been made for `PUBLISH_AFTER` seconds."""
 
     def publish_now() -> None:
         with _lock:

@@ -43,10 +43,10 @@ COLUMNS = {
 }
 WIDTHS = {
     **dict.fromkeys(("picture", "heatmap", "region"), 98),
-    **dict.fromkeys(("label", "class_name", "predicted"), 108),
+    **dict.fromkeys(("label", "class_name", "predicted"), 104),
     **dict.fromkeys(("class_top1", "roi_area"), 84),
     "top1": 66,
-    "confidence": 96,
+    "confidence": 104,
 }
 TABLE_CSS = """
 .tabulator, .tabulator .tabulator-header .tabulator-col, .tabulator-row .tabulator-cell { font-size: 12px; }
@@ -154,7 +154,6 @@ class Explanations(View):
                         "id": int(image_id),
                         "src": self._media.image(int(image_id), 96),
                         "title": f"{names[class_id]}: {path}",
-                        "mark": "",
                     }
                 )
         if items != self._strip.items:

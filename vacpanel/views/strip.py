@@ -14,9 +14,7 @@ class ImageStrip(JSComponent):
     Texts are set as text, never as HTML: class and file names are not ours.
     """
 
-    items = param.List(
-        default=[], doc="Dictionaries with id (int), src (URL), title (str), mark ('right', 'wrong', '')."
-    )
+    items = param.List(default=[], doc="Dictionaries with id (int), src (URL) and title (str).")
     selected = param.List(default=[], item_type=int, doc="The chosen ids.")
     side = param.Integer(default=64, doc="Side of a thumbnail in px.")
 
@@ -28,7 +26,7 @@ class ImageStrip(JSComponent):
         strip.replaceChildren(...model.items.map((item) => {
           const button = document.createElement("button")
           button.type = "button"
-          button.className = "thumb" + (item.mark ? " " + item.mark : "")
+          button.className = "thumb"
           button.dataset.id = item.id
           button.title = item.title
           button.setAttribute("aria-label", item.title)
