@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -18,6 +19,12 @@ MODELS = ["demo:resnet18", "demo:squeezenet1_1"]
 @pytest.fixture
 def opened(demo_warehouse):
     return serving.open_warehouse(demo_warehouse)
+
+
+def _run(controller):
+    """Run the task on a loop of its own; the browser tests leave one running in this thread."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(controller.run())).result()
 
 
 def _published(folder, image_id):
@@ -51,7 +58,7 @@ def test_maps_of_a_task_are_published_when_the_dashboard_is_idle(opened, demo_wa
     image_id = 11
     assert _published(demo_warehouse, image_id) == []
     controller = Controller.of(opened, Selection(models=MODELS, images=[image_id]))
-    asyncio.run(controller.run())
+    _run(controller)
     assert [row.error for row in controller.rows] == ["", ""]
     assert sorted(row.model for row in controller.rows) == MODELS
     assert not any(row.facts["cached"] for row in controller.rows)
@@ -62,13 +69,13 @@ def test_maps_of_a_task_are_published_when_the_dashboard_is_idle(opened, demo_wa
         time.sleep(0.1)
     assert _published(demo_warehouse, image_id) == MODELS
 
-    asyncio.run(controller.run())
+    _run(controller)
     assert all(row.facts["cached"] for row in controller.rows)
 
 
 def test_a_request_that_fails_gives_a_row_with_the_reason(opened):
     controller = Controller.of(opened, Selection(models=MODELS, images=[12], method="no-such-method"))
-    asyncio.run(controller.run())
+    _run(controller)
     assert len(controller.rows) == 2
     assert all("no-such-method" in row.error for row in controller.rows)
     assert not controller.busy
