@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from vacpanel import __version__
 from vacpanel.words import short_number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from etl.report import RunReport
+    from vacpanel.explain_files import Explained
 
 BAD_INPUT = 2
 
@@ -89,58 +92,68 @@ def etl(images: str, warehouse: Path, models: str, **options: Any) -> None:
 @click.option("--warehouse", required=True, type=click.Path(path_type=Path))
 @click.option("--models", required=True, help="Comma-separated names.")
 @click.option("--image", required=True, help="An image id of the warehouse, or the path of an image file.")
-@click.option("--method", default="grad-cam", show_default=True, help="See `vacpanel methods`.")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    default=["grad-cam"],
+    show_default=True,
+    help="May be given several times or list several, separated by commas; `all`: the five of the paper.",
+)
 @click.option("--target", help="A class id or class name; default: the class each model predicts.")
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True)
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the pictures.")
+@click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of the region.")
+@click.option("--levels", default="0.25,0.5,0.75", show_default=True, help="Attention at which contour lines run.")
+@click.option(
+    "--similarity",
+    type=click.Choice(["l1", "mse", "ssim", "hash"]),
+    default="l1",
+    show_default=True,
+    help="How the models' maps are compared.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the files.")
 def explain(
-    warehouse: Path, models: str, image: str, method: str, target: str | None, threshold: float, out: Path
+    warehouse: Path,
+    models: str,
+    image: str,
+    methods: Sequence[str],
+    target: str | None,
+    threshold: float,
+    levels: str,
+    similarity: str,
+    out: Path,
 ) -> None:
-    """Write one overlay (PNG) and one map (.npy) a model, and print the numbers."""
-    from vacpanel.explain_command import explain_image
+    """Write one heatmap with contour lines (PNG) and one map (.npy) a model and method, and print the numbers.
 
-    rows = explain_image(warehouse, _names(models), image, method, target, threshold, out)
-    _print_table(
-        [
-            "model",
-            "target",
-            "predicted",
-            "confidence",
-            "ROI area",
-            "entropy",
-            "total variation",
-            "seconds",
-            "note",
-        ],
-        [
-            [
-                row.model,
-                row.target,
-                row.predicted,
-                f"{row.confidence:.1%}",
-                *(f"{row.measures.get(name, math.nan):.3f}" for name in ("roi_area", "entropy", "total_variation")),
-                f"{row.seconds:.2f}",
-                ", ".join(row.flags) or ("failed" if row.error else ""),
-            ]
-            for row in rows
-        ],
-    )
-    failed = [row for row in rows if row.error]
-    for row in failed:
-        click.echo(row.error, err=True)
-    if failed:
+    The folder `details` in --out holds the masked pictures, the colour histograms of the regions, a contact sheet, all
+    numbers as CSV and, for several models, how alike their maps are. A model that fails is a red line below the table;
+    the exit status is 1 if all failed.
+    """
+    from vacpanel.explain_command import Question, explain_image
+    from vacpanel.explain_files import Look
+
+    look = Look(threshold, _levels(levels), similarity)
+    asked = [name for text in methods for name in _names(text)]
+    with _progress("Explaining") as progress:
+        results = explain_image(warehouse, Question(_names(models), image, asked, target, look), out, progress)
+    _print_explained(results, threshold)
+    if all(result.error for result in results):
         sys.exit(1)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--port", type=int, default=5006, show_default=True)
+@click.option("--map-cache", help="Bytes that the stored heatmaps may take, such as 500M.  [default: 4G]")
 @click.argument("panel_flags", nargs=-1, type=click.UNPROCESSED)
-def serve(directory: Path, port: int, panel_flags: Sequence[str]) -> None:
+def serve(directory: Path, port: int, map_cache: str | None, panel_flags: Sequence[str]) -> None:
     """Serve the dashboard of the warehouse DIRECTORY; any flag of `panel serve` may follow."""
     import warehouse
+    from warehouse.maps import LIMIT_VARIABLE, limit_from
 
     warehouse.open(directory).close()
+    if map_cache is not None:
+        limit_from(map_cache)
+        os.environ[LIMIT_VARIABLE] = map_cache  # worker processes inherit it
     _serve([str(directory)], port, list(panel_flags))
 
 
@@ -211,6 +224,56 @@ def info(directory: Path) -> None:
                 for i in range(len(table["model"]))
             ],
         )
+
+
+def _levels(text: str) -> list[float]:
+    """Return the levels of contour lines that a comma-separated text lists; none if it is empty."""
+    try:
+        levels = [float(level) for level in _names(text)]
+    except ValueError:
+        levels = [-1.0]
+    if not all(0 < level < 1 for level in levels):
+        raise click.BadParameter(f"{text!r} is no list of numbers between 0 and 1.", param_hint="--levels")
+    return sorted(set(levels))
+
+
+@contextmanager
+def _progress(said: str) -> Iterator[Callable[[float], None]]:
+    """Show a bar on a terminal while something goes on; yields what moves it to a share in [0, 1]."""
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(said, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
+
+
+def _print_explained(results: Sequence[Explained], threshold: float) -> None:
+    """Print a table with a row a map, and below it a red line for each model that failed."""
+    header = ["model", "method", "target", "predicted", "confidence", "ROI area", "entropy", "total variation"]
+    rows = [
+        [
+            result.model,
+            result.method,
+            result.target,
+            result.predicted,
+            f"{result.confidence:.1%}",
+            f"{result.area(threshold):.3f}",
+            *(f"{result.measures.get(name, math.nan):.3f}" for name in ("entropy", "total_variation")),
+            f"{result.seconds:.2f}",
+            ", ".join(result.flags),
+        ]
+        for result in results
+        if not result.error
+    ]
+    if rows:
+        _print_table([*header, "seconds", "note"], rows)
+    methods = list(dict.fromkeys(result.method for result in results))
+    failures: dict[tuple[str, str], list[str]] = {}
+    for result in results:
+        if result.error:
+            failures.setdefault((result.model, result.error), []).append(result.method)
+    for (model, error), failed in failures.items():
+        said = "" if error.startswith(model) else f"{model}: "
+        where = "" if failed == methods else f" ({', '.join(failed)})"
+        _out.print(f"[red]{_plain(said + error + where)}[/red]", soft_wrap=True, highlight=False)
 
 
 def _report(report: RunReport) -> None:

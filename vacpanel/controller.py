@@ -1,4 +1,4 @@
-"""From a selection to explanations: plans the task, asks the service, streams what comes back.
+"""From a selection to explanations: plans the task, asks the service, shows what comes back while it comes.
 
 The three tasks of paper section 5.2 follow from the selection: many models on one image, one model over the images of a
 class, one model over several classes.
@@ -9,25 +9,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
 
 import param
 
 from vacpanel import serving
-from vacpanel.words import count
+from vacpanel.words import count, flag_words
 from warehouse import VacpanelError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import numpy as np
 
+    from etl.explain.requests import Explanation, Target
+    from etl.explain.service import ExplanationService
     from vacpanel.state import Selection
     from warehouse import Warehouse
 
 logger = logging.getLogger(__name__)
 IMAGES_OF_A_CLASS = 24  # a class task explains the first so many images unless the user picks some
+UPDATE_EVERY = 0.25  # s between two looks at what the service made: what is shown changes no more often than that
 _CONTROLLER = "_vacpanel_controller"
+_ASKED = ["model", "models", "classes", "images", "method", "parameters", "target"]  # what a task follows from
 
 
 @dataclass(frozen=True)
@@ -49,34 +56,72 @@ class Task:
     label: str = "Explain"
     problem: str = ""
 
+    @property
+    def pairs(self) -> list[tuple[str, int]]:
+        """Models and images, image by image, so that the first comparison is complete early."""
+        return [(model, image_id) for image_id, model in product(self.images, self.models)]
+
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One finished map, or one failure, with the numbers shown beside it."""
+    """One map that was asked for, at one moment: what is known of it, beside the numbers of model and image.
+
+    Attributes
+    ----------
+    model, image_id
+        What is explained.
+    facts
+        What the warehouse knows of model and image, and what the explanation found.
+    status
+        ``"working"`` begins with loading the model; ``"stopped"`` is a preview that the user was content with.
+    fraction
+        How much of the work was done, in [0, 1].
+    attention
+        (h, w) float32 in [0, 1]: the map, or the preview so far.
+    digest
+        Key of the finished map in the store.
+    error
+        Why there is no map, as a sentence.
+    """
 
     model: str
     image_id: int
-    digest: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    status: Literal["waiting", "working", "stopped", "done", "failed"] = "waiting"
+    fraction: float = 0.0
     attention: np.ndarray | None = None
+    digest: str = ""
     error: str = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will come."""
+        return self.status in {"done", "failed"}
+
+    @property
+    def visible(self) -> bool:
+        """Whether there is a map or a preview that shows something: a constant one does not."""
+        return self.attention is not None and bool(self.attention.any())
 
 
 class Controller(param.Parameterized):
-    """Requests explanations for one session's state; finished rows appear in `rows` one by one."""
+    """Requests explanations for one session's state; `rows` says at any time how far each of them is."""
 
     busy = param.Boolean(default=False, doc="Whether a task is running.")
     done = param.Integer(default=0, doc="Maps finished in the running or last task.")
     total = param.Integer(default=0, doc="Maps in the running or last task.")
+    running = param.Magnitude(default=0.0, doc="How much of the map is done that is being made.")
     message = param.String(default="", doc="What is being done, in plain words.")
-    rows = param.List(default=[], item_type=Row, doc="Finished rows of the running or last task.")
+    rows = param.List(default=[], item_type=Row, doc="The maps of the running or last task, in the order of work.")
 
     def __init__(self, warehouse: Warehouse, state: Selection) -> None:
         super().__init__()
         self.warehouse = warehouse
         self.state = state
-        self._futures: list[asyncio.Future] = []
-        self._run: object | None = None
+        self._run: _Run | None = None
+        self._answered: _Run | None = None
+        self._client = uuid4().hex  # the engine shares its time fairly between sessions
+        state.param.watch(self._selection_changed, _ASKED)
 
     @classmethod
     def of(cls, warehouse: Warehouse, state: Selection) -> Controller:
@@ -112,110 +157,192 @@ class Controller(param.Parameterized):
         return Task(models, images, label)
 
     async def run(self) -> None:
-        """Run the task; a task that is still running is cancelled first."""
+        """Run the task; a task that is still running is stopped first."""
         self.cancel()
         task = self.task()
         if task.problem:
             self.message = task.problem
             return
-        token = self._run = object()
+        run = self._run = self._answered = _Run(task, *self._how())
         self.param.update(
-            busy=True,
-            done=0,
-            total=len(task.models) * len(task.images),
-            rows=[],
-            message="Loading the explanation engine",
+            busy=True, done=0, running=0.0, total=len(task.pairs), message="Loading the explanation engine"
         )
         try:
-            await self._stream(task, token)
+            await self._follow(run)
         except VacpanelError as error:
-            self._finish(token, str(error))
+            self._end(run, str(error))
         except Exception:
             logger.exception("The task failed")
-            self._finish(token, "The task failed; the server's log says why.")
+            self._end(run, "The task failed; the server's log says why.")
             raise
 
-    async def _stream(self, task: Task, token: object) -> None:
-        loop = asyncio.get_running_loop()
-        service = await loop.run_in_executor(None, serving.explanation_service, self.warehouse)
-        from etl.explain.service import Request
-
-        if self._run is not token:
-            return
+    async def _follow(self, run: _Run) -> None:
+        """Show the waiting rows, then, in steps of `UPDATE_EVERY`, whatever became of them."""
         started = time.monotonic()
-        state = self.state
-        # Image by image, so that the first comparison is complete early.
-        pairs = [(model, image_id) for image_id, model in product(task.images, task.models)]
-        requests = [Request(model, image_id, state.method, state.target) for model, image_id in pairs]
-        futures = [asyncio.wrap_future(future) for future in service.request_many(requests)]
-        waiting = dict(zip(futures, pairs, strict=True))
-        self._futures = futures
+        facts = await asyncio.to_thread(_facts, self.warehouse, run.task)
+        if self._run is not run:
+            return
+        self.rows = [Row(*pair, facts=facts[pair]) for pair in run.task.pairs]
+        # Both take time: the first call imports torch, and every request looks into the warehouse.
+        await asyncio.to_thread(lambda: run.ask(serving.explanation_service(self.warehouse), self._client))
+        if self._run is not run:
+            run.withdraw()
+            return
         self.message = "Explaining"
-        while waiting:
-            finished, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if self._run is not token:  # superseded or cancelled: stale results never paint
+        everything = asyncio.gather(*map(asyncio.wrap_future, run.futures), return_exceptions=True)
+        self._look(run)
+        while not everything.done():
+            await asyncio.wait([everything], timeout=UPDATE_EVERY)
+            if self._run is not run:  # superseded or cancelled: stale results never paint
                 return
-            new = [self._row(*waiting.pop(future), future) for future in futures if future in finished]
-            self.param.update(rows=[*self.rows, *new], done=self.done + len(new))
-            # Not at the end of the task: a cancelled one has made maps, too.
-            if any(row.digest and not row.facts["cached"] for row in new):
-                serving.publish_soon(self.warehouse)
-        self._finish(token, f"{count(self.total, 'map')} in {time.monotonic() - started:.1f} s")
+            self._look(run)
+        failed = sum(row.status == "failed" for row in self.rows)
+        made = f"{count(self.total - failed, 'map')} in {time.monotonic() - started:.1f} s"
+        self._end(run, f"{made}, {failed} failed" if failed else made)
 
-    def _finish(self, token: object, message: str) -> None:
-        if self._run is token:
-            self._futures = []
-            self.param.update(busy=False, message=message)
+    def _look(self, run: _Run) -> None:
+        rows = [row if row.finished else run.now(i, row) for i, row in enumerate(self.rows)]
+        new = [row for row, before in zip(rows, self.rows, strict=True) if row.finished and row is not before]
+        running = max((row.fraction for row in rows if not row.finished), default=0.0)
+        if any(row is not before for row, before in zip(rows, self.rows, strict=True)):
+            self.param.update(rows=rows, done=self.done + len(new), running=running)
+        # Not at the end of the task: a cancelled one has made maps, too.
+        if any(row.digest and not row.facts["cached"] for row in new):
+            serving.publish_soon(self.warehouse)
 
     def cancel(self) -> None:
-        """Stop the running task: what waits is withdrawn, what runs is not shown."""
-        if self.busy:
-            self._run = None
-            for future in self._futures:
-                future.cancel()
-            self._futures = []
-            self.param.update(busy=False, message=f"Cancelled after {count(self.done, 'map')}")
+        """Stop the running task: what is finished stays, and so do previews, as what they are."""
+        if self._run is not None:
+            self._end(self._run, f"Cancelled after {count(self.done, 'map')}")
+
+    def _end(self, run: _Run, message: str) -> None:
+        if self._run is not run:
+            return
+        left = [row for row in self.rows if row.finished or row.visible]
+        self._stop(
+            rows=[row if row.finished else replace(row, status="stopped") for row in left],
+            message=message,
+        )
 
     def clear(self) -> None:
         """Stop the running task and forget its rows."""
-        self.cancel()
-        self.param.update(rows=[], message="", done=0, total=0)
+        self._stop(rows=[], message="", done=0, total=0)
+        self._answered = None
 
-    def _row(self, model: str, image_id: int, future: asyncio.Future) -> Row:
-        facts = self._facts(model, image_id)
-        error = future.exception()
-        if error is not None:
-            if not isinstance(error, VacpanelError):
-                logger.error("Explaining %s on image %s failed", model, image_id, exc_info=error)
-            return Row(model, image_id, facts=facts, error=str(error) or type(error).__name__)
-        result = future.result()
-        facts |= {
-            "target_class_id": result.target_class_id,
-            "confidence": result.confidence,
-            "roi_area": result.roi_area,
-            "seconds": result.seconds,
-            "cached": result.cached,
-            "flags": list(result.flags),
-        }
-        return Row(model, image_id, result.digest, facts, result.map)
+    def _stop(self, **left: Any) -> None:
+        run, self._run = self._run, None
+        if run is not None:
+            run.withdraw()
+        self.param.update(busy=False, running=0.0, **left)
 
-    def _facts(self, model: str, image_id: int) -> dict[str, Any]:
-        """Return what the warehouse knows of this model and this image."""
-        row = self.warehouse.model_row(model)
-        image = self.warehouse.image(image_id)
-        prediction = self.warehouse.predictions([model], [image_id])
-        accuracy = self.warehouse.class_accuracy_of([image.class_id])
-        at = [i for i, name in enumerate(accuracy["model"]) if name == model]
-        facts: dict[str, Any] = {
+    def _how(self) -> tuple[str, dict[str, Any], Target]:
+        return self.state.method, dict(self.state.parameters), self.state.target
+
+    def _selection_changed(self, *_: param.parameterized.Event) -> None:
+        """Drop the rows once they no longer answer what is selected."""
+        if self._answered is None:
+            return
+        task = self.task()
+        asked = self._answered
+        if (task.models, task.images, self._how()) != (asked.task.models, asked.task.images, asked.how):
+            self.clear()
+
+
+class _Run:
+    """One task on its way to the service and back."""
+
+    def __init__(self, task: Task, method: str, parameters: dict[str, Any], target: Target) -> None:
+        self.task = task
+        self.how = (method, parameters, target)
+        self.futures: list[Future[Explanation]] = []
+        self._heard: dict[int, tuple[float, np.ndarray | None]] = {}
+
+    def ask(self, service: ExplanationService, client: str) -> None:
+        """Request all maps; answers from the cache are there when this returns."""
+        from etl.explain.requests import Request
+
+        method, parameters, target = self.how
+        requests = [Request(*pair, method, target, parameters) for pair in self.task.pairs]
+        self.futures = service.request_many(requests, self._hear, client)
+
+    def withdraw(self) -> None:
+        """Tell the service that nobody waits any more."""
+        for future in self.futures:
+            future.cancel()
+
+    def _hear(self, index: int, fraction: float, attention: np.ndarray | None) -> None:
+        """Note how far a map is; called by the service's threads, many times a second, and read by `now`."""
+        if attention is None and index in self._heard:
+            attention = self._heard[index][1]
+        self._heard[index] = (min(fraction, 1.0), attention)
+
+    def now(self, index: int, row: Row) -> Row:
+        """Return what has become of an unfinished row; the row itself if nothing has."""
+        future = self.futures[index]
+        if future.done():
+            return _finished(row, future)
+        if index not in self._heard:
+            return row
+        fraction, attention = self._heard[index]
+        if row.status == "working" and row.fraction == fraction and row.attention is attention:
+            return row
+        return replace(row, status="working", fraction=fraction, attention=attention)
+
+
+def _finished(row: Row, future: Future[Explanation]) -> Row:
+    if future.cancelled():
+        return replace(row, status="failed", error="The explanation engine was stopped; run the task again.")
+    error = future.exception()
+    if error is not None:
+        if not isinstance(error, VacpanelError):
+            logger.error("Explaining %s on image %s failed", row.model, row.image_id, exc_info=error)
+        return replace(row, status="failed", attention=None, error=str(error) or type(error).__name__)
+    result = future.result()
+    found = {
+        "target_class_id": result.target_class_id,
+        "confidence": result.confidence,
+        "roi_area": result.roi_area if result.map.any() else None,
+        "seconds": result.seconds,
+        "cached": result.cached,
+        "flags": [flag_words(flag) for flag in result.flags],
+    }
+    return replace(
+        row,
+        status="done",
+        fraction=1.0,
+        digest=result.digest,
+        attention=result.map,
+        facts=row.facts | found,
+    )
+
+
+def _facts(warehouse: Warehouse, task: Task) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return what the warehouse knows of the task's models and images, by pair."""
+    models = {model: warehouse.model_row(model) for model in task.models}
+    images = {image_id: warehouse.image(image_id) for image_id in task.images}
+    accuracies = warehouse.class_accuracy_of(sorted({image.class_id for image in images.values()}))
+    on_class = {
+        (str(model), int(class_id)): float(top1)
+        for model, class_id, top1 in zip(*(accuracies[name] for name in ("model", "class_id", "top1")), strict=True)
+    }
+    facts: dict[tuple[str, int], dict[str, Any]] = {
+        (model, image_id): {
             "label": row.label,
+            "key": row.key,
             "top1": row.top1,
             "class_id": image.class_id,
             "class_name": image.class_name,
-            "class_top1": float(accuracy["top1"][at[0]]) if at else None,
+            "class_top1": on_class.get((model, image.class_id)),
         }
-        if len(prediction["image_id"]):
-            facts |= {
-                name: prediction[name][0].item() if hasattr(prediction[name][0], "item") else prediction[name][0]
-                for name in ("predicted_class_id", "predicted_class_name", "confidence", "correct")
-            }
-        return facts
+        for model, row in models.items()
+        for image_id, image in images.items()
+    }
+    said = warehouse.predictions(task.models, task.images)
+    for at, pair in enumerate(zip(map(str, said["model"]), map(int, said["image_id"]), strict=True)):
+        facts[pair] |= {
+            "predicted_class_id": int(said["predicted_class_id"][at]),
+            "predicted_class_name": str(said["predicted_class_name"][at]),
+            "confidence": float(said["confidence"][at]),
+            "correct": bool(said["correct"][at]),
+        }
+    return facts

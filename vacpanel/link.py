@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -23,6 +24,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "models": _text_list,
     "classes": _id_list,
     "images": _id_list,
+    "parameters": json.loads,
     "threshold": float,
 }
 
@@ -42,16 +44,17 @@ def read(query: str, state: Selection) -> list[str]:
     list of str
         One plain sentence for every value that was not understood.
     """
-    parameters = {key: name for name, key in URL_KEYS.items()}
+    given = dict(parse_qsl(query.removeprefix("?")))
     notices = []
-    for key, text in parse_qsl(query.removeprefix("?")):
-        name = parameters.get(key)
-        if name is None:
+    # In the state's order, not the link's: a method is set before its parameters.
+    for name, key in URL_KEYS.items():
+        text = given.get(key)
+        if text is None:
             continue
         try:
             setattr(state, name, _PARSERS.get(name, str)(text))
-        except (ValueError, TypeError):
-            notices.append(f"The link's {key}={text!r} is not a valid value, so it was left out.")
+        except (ValueError, TypeError, RecursionError):
+            notices.append(f"The link's {key}={text[:60]!r} is not a valid value, so it was left out.")
     return notices
 
 
@@ -60,7 +63,12 @@ def write(state: Selection) -> str:
     query = {}
     for name, key in URL_KEYS.items():
         value = getattr(state, name)
-        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        if text:
-            query[key] = text
+        if value or not isinstance(value, str | list | dict):
+            query[key] = _text(value)
     return f"?{urlencode(query, safe=':,')}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

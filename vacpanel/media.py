@@ -13,6 +13,7 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image
 
 from etl.images import open_image
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 PREFIX = "vacpanel-media"
 SECRET_VARIABLE = "VACPANEL_MEDIA_SECRET"  # noqa: S105  (a name, not a secret)
 MAX_SIDE = 1024
+PREVIEW_SIDE = 28  # cells; an address has to hold a preview, and no method's grid is finer than BBMP's
 
 # Made before workers fork (--num-procs), so that each answers the links another handed out; servers on several machines
 # behind one address set the variable.
@@ -60,17 +62,36 @@ class Media:
         """Return the address of an original image, its longest side `size` px."""
         return self.src(f"image/{int(image_id)}/{int(size)}")
 
-    def seen(self, image_id: int, model: str) -> str:
-        """Return the address of what `model` sees of an image: its own resize and crop."""
-        return self.src(f"seen/{self.warehouse.model_row(model).key}/{int(image_id)}")
+    def seen(self, image_id: int, key: str) -> str:
+        """Return the address of what the model with this key sees of an image: its own resize and crop."""
+        return self.src(f"seen/{key}/{int(image_id)}")
 
-    def overlay(self, digest: str, threshold: float) -> str:
-        """Return the address of a heatmap over its picture."""
-        return self.src(f"overlay/{digest}/{round(threshold * 100)}")
+    def overlay(self, name: str, threshold: float) -> str:
+        """Return the address of a heatmap over its picture; `name` is a digest or comes from `preview`."""
+        return self.src(f"overlay/{name}/{round(threshold * 100)}")
 
-    def masked(self, digest: str, threshold: float) -> str:
-        """Return the address of a picture masked to its region of interest."""
-        return self.src(f"masked/{digest}/{round(threshold * 100)}")
+    def masked(self, name: str, threshold: float) -> str:
+        """Return the address of a picture masked to its region of interest; `name` as for `overlay`."""
+        return self.src(f"masked/{name}/{round(threshold * 100)}")
+
+    @staticmethod
+    def preview(image_id: int, key: str, attention: np.ndarray) -> str:
+        """Return a name for a map that no store keeps.
+
+        The name holds the map itself, in 8 bits: nothing has to be kept for it, and every process can answer.
+
+        Parameters
+        ----------
+        image_id, key
+            The explained image, and the key of the model.
+        attention
+            (h, w) float in [0, 1]; made smaller when it has more than `PREVIEW_SIDE` rows or columns.
+        """
+        small = Image.fromarray(np.round(255 * attention).astype(np.uint8))
+        if max(small.size) > PREVIEW_SIDE:
+            small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.BOX)
+        cells = base64.urlsafe_b64encode(small.tobytes()).decode().rstrip("=")
+        return f"{key}.{int(image_id)}.{small.height}.{cells}"
 
     def src(self, resource: str) -> str:
         """Return a URL where this process serves routes, else a data URI."""
@@ -111,20 +132,28 @@ class Media:
         return seen(picture, model, self.warehouse.model_row(model).preprocess)
 
     def _seen(self, key: str, image_id: int) -> tuple[str, bytes]:
+        return "image/jpeg", render.encode(self._picture(image_id, self._model(key)), "JPEG")
+
+    def _model(self, key: str) -> str:
         found = self.warehouse.sql("SELECT model FROM models WHERE key = ?", [key]).fetchall()
         if not found:
             raise UserError(f"There is no model with the key {key!r}.")
-        return "image/jpeg", render.encode(self._picture(image_id, found[0][0]), "JPEG")
+        return str(found[0][0])
 
-    def _overlay(self, digest: str, percent: int) -> tuple[str, bytes]:
-        stored = self._stored(digest)
-        picture = self._picture(stored.image_id, stored.model)
-        return "image/jpeg", render.encode(render.overlay(picture, stored.map, percent / 100), "JPEG")
+    def _overlay(self, name: str, percent: int) -> tuple[str, bytes]:
+        return "image/jpeg", render.encode(render.overlay(*self._explained(name), percent / 100), "JPEG")
 
-    def _masked(self, digest: str, percent: int) -> tuple[str, bytes]:
-        stored = self._stored(digest)
-        picture = self._picture(stored.image_id, stored.model)
-        return "image/jpeg", render.encode(render.masked(picture, stored.map, percent / 100), "JPEG")
+    def _masked(self, name: str, percent: int) -> tuple[str, bytes]:
+        return "image/jpeg", render.encode(render.masked(*self._explained(name), percent / 100), "JPEG")
+
+    def _explained(self, name: str) -> tuple[Image.Image, np.ndarray]:
+        """Return what the model saw and its map, by a digest or the name of a preview."""
+        if "." not in name:
+            stored = self._stored(name)
+            return self._picture(stored.image_id, stored.model), stored.map
+        key, image_id, height, cells = name.rsplit(".", 3)
+        flat = np.frombuffer(base64.urlsafe_b64decode(cells + "=="), np.uint8)
+        return self._picture(int(image_id), self._model(key)), flat.reshape(int(height), -1) / np.float32(255)
 
     def _stored(self, digest: str) -> StoredMap:
         stored = self.maps.get(digest)

@@ -33,5 +33,5 @@ class MediaHandler(RequestHandler):
         self.write(data)
 
 
-ROUTES = [(rf"/{media.PREFIX}/([0-9a-f]+)/([0-9a-f]+)/([a-z]+/[\w-]+/[0-9]+)", MediaHandler)]
+ROUTES = [(rf"/{media.PREFIX}/([0-9a-f]+)/([0-9a-f]+)/([a-z]+/[\w.-]+/[0-9]+)", MediaHandler)]
 media.routes_are_served()

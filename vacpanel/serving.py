@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import warehouse
 from vacpanel.media import Media
+from warehouse.errors import UserError
 from warehouse.folder import Folder
 from warehouse.publish import publish
 
@@ -19,12 +21,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _lock = threading.Lock()
+_connecting = threading.Lock()  # its own, because finding a cluster may take seconds
 _opened: dict[Path, warehouse.Warehouse] = {}
 _media: dict[Path, Media] = {}
 _services: dict[Path, ExplanationService] = {}
 _timers: dict[Path, threading.Timer] = {}
 
 WAREHOUSES_VARIABLE = "VACPANEL_WAREHOUSES"  # what the server was started with, for its worker processes
+EXPLAIN_VARIABLE = "VACPANEL_EXPLAIN_ON"  # where they compute explanations
 
 PUBLISH_AFTER = 20.0
 """Seconds after the last map of a dashboard until its maps are published for SQL."""
@@ -57,12 +61,18 @@ def media_for(key: str) -> Media | None:
 
 
 def explanation_service(opened: warehouse.Warehouse) -> ExplanationService:
-    """Return the process's one explanation service of a warehouse; the first call imports torch (seconds)."""
-    from etl.explain.service import ExplanationService
+    """Return the process's one explanation service of a warehouse; the first call takes seconds, it imports torch.
 
-    with _lock:
+    Raises
+    ------
+    UserError
+        If the server was told to compute explanations on a cluster, and that does not answer.
+    """
+    from etl.explain.service import connect
+
+    with _connecting:
         if opened.root not in _services:
-            _services[opened.root] = ExplanationService(opened.root)
+            _services[opened.root] = connect(opened.root, os.environ.get(EXPLAIN_VARIABLE, "local"))
         return _services[opened.root]
 
 
@@ -88,20 +98,48 @@ def publish_soon(opened: warehouse.Warehouse) -> None:
 
 def close_all() -> None:
     """Close everything (tests, shutdown)."""
+    with _connecting:
+        for service in _services.values():
+            service.close()
+        _services.clear()
     with _lock:
         for timer in _timers.values():
             timer.cancel()
         _timers.clear()
-        for service in _services.values():
-            service.close()
         for opened in _opened.values():
             opened.close()
-        _services.clear()
         _media.clear()
         _opened.clear()
 
 
-def serve_app(directories: list[str], port: int, panel_flags: list[str]) -> None:
+def explain_where(asked: str | None, panel_flags: list[str]) -> str:
+    """Decide where a server computes explanations.
+
+    Parameters
+    ----------
+    asked
+        ``"local"``, ``"shared"`` or the address of a Dask scheduler; None for what suits the flags.
+    panel_flags
+        Flags of ``panel serve``: several processes share one that explains, lest each hold all models.
+
+    Raises
+    ------
+    UserError
+        If it is nothing of these.
+    """
+    if asked is None:
+        flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        flags.add_argument("--num-procs", type=int, default=1)
+        return "local" if flags.parse_known_args(panel_flags)[0].num_procs == 1 else "shared"
+    if asked not in {"local", "shared"} and "://" not in asked:
+        raise UserError(
+            f"Explanations are computed on 'local', 'shared' or the address of a Dask scheduler such as"
+            f" tcp://server:8786, not on {asked!r}."
+        )
+    return asked
+
+
+def serve_app(directories: list[str], port: int, panel_flags: list[str], explain_on: str | None = None) -> None:
     """Run ``panel serve vacpanel/app.py`` with the media routes; returns when the server stops.
 
     Parameters
@@ -112,10 +150,18 @@ def serve_app(directories: list[str], port: int, panel_flags: list[str]) -> None
         TCP port.
     panel_flags
         Further flags of ``panel serve``, passed on unchanged.
+    explain_on
+        Where explanations are computed, see `explain_where`.
+
+    Raises
+    ------
+    UserError
+        If there is no such place.
     """
     from panel.command import main as panel_main
 
     os.environ[WAREHOUSES_VARIABLE] = os.pathsep.join(str(Path(d).resolve()) for d in directories)
+    os.environ[EXPLAIN_VARIABLE] = explain_where(explain_on, panel_flags)
     app = Path(__file__).with_name("app.py")
     # Panel's entry point looks at sys.argv, not at its argument.
     sys.argv = ["panel", "serve", str(app), "--port", str(port), "--plugins", "vacpanel.routes", "--index", "app"]

@@ -9,9 +9,10 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 
-from etl.plugins import plugins
+from vacpanel import methods
 from vacpanel.classes import class_options
 from vacpanel.controller import Controller
+from vacpanel.options import MethodOptions
 from vacpanel.state import Selection
 from vacpanel.views.text import line
 
@@ -39,7 +40,8 @@ class TaskSidebar(pn.viewable.Viewer):
         )
         self._classes = pmui.MultiChoice(label="Classes", placeholder="Add a class", searchable=True, **wide)
         self._image = line("", margin=(0, 12), sizing_mode="stretch_width")
-        self._method = pmui.Select(label="Explanation method", options=sorted(plugins("vacpanel.methods")), **wide)
+        self._method = pmui.Select(label="Explanation method", options=methods.choices(), **wide)
+        self._options = MethodOptions(state)
         self._target = pmui.Select(label="Explain", options=TARGET_NAMES, **wide)
         self._threshold = pmui.FloatSlider(label="Threshold of attention", start=0, end=1, step=0.05, **wide)
         self._measure = pmui.Select(label="Similarity of maps", options=MEASURE_NAMES, **wide)
@@ -61,7 +63,7 @@ class TaskSidebar(pn.viewable.Viewer):
         self._threshold.param.watch(lambda event: self._write("threshold", event.new), "value_throttled")
         self._run.on_click(self._clicked)
         self._cancel.on_click(lambda _: self.controller.cancel())
-        self.controller.param.watch(self._follow_task, ["busy", "done", "total", "message"])
+        self.controller.param.watch(self._follow_task, ["busy", "done", "running", "total", "message"])
 
     def _write(self, name: str, value: Any) -> None:
         if getattr(self.state, name) == value:
@@ -94,8 +96,8 @@ class TaskSidebar(pn.viewable.Viewer):
         state = self.state
         self._models.value = list(state.models)
         self._classes.value = list(state.classes)
-        if state.method not in self._method.options:
-            self._method.options = [*self._method.options, state.method]
+        if state.method not in self._method.options.values():
+            self._method.options = {**self._method.options, state.method: state.method}
         self._method.value = state.method
         self._target.value, self._measure.value = state.target, state.measure
         self._threshold.value = state.threshold
@@ -111,9 +113,11 @@ class TaskSidebar(pn.viewable.Viewer):
         controller = self.controller
         self._cancel.visible = controller.busy
         self._bar.visible = controller.busy
-        self._bar.value = round(100 * controller.done / controller.total) if controller.total else 0
-        counted = f"{controller.done} of {controller.total} maps. " if controller.busy else ""
-        self._say.object = escape(counted + controller.message)
+        self._bar.value = round(100 * (controller.done + controller.running) / max(controller.total, 1))
+        counted = f"{controller.done} of {controller.total} maps" if controller.busy else ""
+        if controller.running:
+            counted += f", the next at {round(100 * controller.running)} %"
+        self._say.object = escape(f"{counted}. {controller.message}" if counted else controller.message)
 
     async def _clicked(self, _: Any) -> None:
         await self.controller.run()
@@ -125,6 +129,7 @@ class TaskSidebar(pn.viewable.Viewer):
             self._classes,
             self._image,
             self._method,
+            self._options,
             self._target,
             self._threshold,
             self._measure,

@@ -6,6 +6,7 @@ and set from a notebook cell without a server.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import param
@@ -24,6 +25,7 @@ URL_KEYS = {
     "classes": "classes",
     "images": "images",
     "method": "method",
+    "parameters": "parameters",
     "target": "target",
     "threshold": "threshold",
     "measure": "measure",
@@ -52,10 +54,20 @@ class Selection(param.Parameterized):
     classes = param.List(default=[], item_type=int, doc="The selected classes, as class ids, newest last.")
     images = param.List(default=[], item_type=int, doc="The selected images, as image ids.")
     method = param.String(default="grad-cam", doc="The explanation method.")
+    parameters = param.Dict(default={}, doc="The method's parameters that differ from the published ones, by name.")
     target = param.Selector(default="predicted", objects=list(TARGETS), doc="The class a map explains.")
     threshold = param.Magnitude(default=0.5, doc="Attention below this is dimmed; the rest is the region of interest.")
     measure = param.Selector(default="l1", objects=list(MEASURES), doc="How two maps are compared (Algorithm 2).")
     generation = param.Integer(default=0, doc="The generation of the warehouse that is shown; changes reload views.")
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        self.param.watch(self._method_changed, ["method", "parameters"])
+
+    def _method_changed(self, *events: param.parameterized.Event) -> None:
+        """Forget the parameters of the method before, unless new ones came with the new method."""
+        if self.parameters and {event.name for event in events} == {"method"}:
+            self.parameters = {}
 
     def toggle_model(self, model: str) -> None:
         """Add `model` to the compared models, or take it out."""
@@ -73,10 +85,8 @@ class Selection(param.Parameterized):
     def reset(self) -> None:
         """Choose nothing, as at the start; only the shown generation stays."""
         self.param.update(
-            **{name: self.param[name].default for name in URL_KEYS if not isinstance(self.param[name].default, list)},
-            models=[],
-            classes=[],
-            images=[],
+            # Lists and dictionaries are copied: every session changes its own.
+            **{name: copy(self.param[name].default) for name in URL_KEYS}
         )
 
     def restrict(self, **known: Iterable[Any]) -> list[str]:

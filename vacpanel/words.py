@@ -1,4 +1,4 @@
-"""Numbers and nouns."""
+"""Numbers, nouns and what the explanation engine says, in plain words."""
 
 from __future__ import annotations
 
@@ -19,3 +19,14 @@ def short_number(value: float) -> str:
         if value >= size:
             return f"{value / size:.3g} {unit}"
     return f"{value:.3g}"
+
+
+_FLAGS = {
+    "constant map": "the map is the same everywhere: the method found nothing that speaks for the class",
+    "map is not finite": "the numbers of the map overflowed",
+}
+
+
+def flag_words(flag: str) -> str:
+    """Say what a flag of the explanation engine means; most say it themselves."""
+    return _FLAGS.get(flag, flag)

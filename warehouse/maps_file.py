@@ -13,12 +13,13 @@ from warehouse.errors import WarehouseError
 if TYPE_CHECKING:
     from pathlib import Path
 
-_VERSION = 1
-_WAIT_SECONDS = 30.0
+_VERSION = 2
+WAIT_SECONDS = 30.0
 _DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 
-# The pixels lie apart from the numbers, so that listing the numbers of a million maps does not read the maps.
-# AUTOINCREMENT: an id is never used twice, so (count, max(id)) tells whether rows came or went.
+# The pixels lie apart from the numbers, so that listing the numbers of a million maps does not read the maps; when a
+# map was used lies apart from both, so that noting it rewrites twenty bytes a map. AUTOINCREMENT: an id is never used
+# twice, so (count, max(id)) tells whether rows came or went. The triggers also serve whoever writes as version 1 did.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS explanation (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -42,11 +43,29 @@ CREATE TABLE IF NOT EXISTS explanation (
 );
 CREATE TABLE IF NOT EXISTS map (id INTEGER PRIMARY KEY REFERENCES explanation (id), pixels BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS measure (name TEXT PRIMARY KEY, unit TEXT NOT NULL, description TEXT NOT NULL);
+
+-- The id of the newest map at the time when this one was last used: time is counted in maps, which no clock can upset.
+CREATE TABLE IF NOT EXISTS recency (id INTEGER PRIMARY KEY REFERENCES explanation (id), used INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS recency_used ON recency (used);
+CREATE TRIGGER IF NOT EXISTS explanation_came AFTER INSERT ON explanation BEGIN
+  INSERT INTO recency (id, used) VALUES (new.id, new.id);
+END;
+CREATE TRIGGER IF NOT EXISTS explanation_went AFTER DELETE ON explanation BEGIN
+  DELETE FROM map WHERE id = old.id;
+  DELETE FROM recency WHERE id = old.id;
+END;
+"""
+
+# Version 1 had neither recency nor the names of measures that nobody described. On a new file this does nothing.
+_FROM_VERSION_1 = """
+INSERT OR IGNORE INTO recency (id, used) SELECT id, id FROM explanation;
+INSERT OR IGNORE INTO measure (name, unit, description)
+  SELECT DISTINCT key, '', '' FROM explanation, json_each(measures);
 """
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the file, making it and its tables when they are missing.
+    """Open the file, making it and its tables when they are missing, and bringing an older format up to date.
 
     The connection is in autocommit mode, may move between threads (one at a time), and waits up to 30 s for
     others.
@@ -57,18 +76,9 @@ def connect(path: Path) -> sqlite3.Connection:
         If that is impossible or the file is from a newer version.
     """
     try:
-        connection = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
-    except sqlite3.OperationalError as error:
-        raise WarehouseError(f"Cannot open the map store {path}: {error}.") from error
-    try:
-        _configure(connection, path)
+        return _open(path)
     except sqlite3.DatabaseError as error:
-        connection.close()
-        raise WarehouseError(f"Cannot open the map store {path}: {error}.") from error
-    except WarehouseError:
-        connection.close()
-        raise
-    return connection
+        raise _cannot_open(path, str(error)) from error
 
 
 def prepare(path: Path) -> None:
@@ -82,19 +92,31 @@ def prepare(path: Path) -> None:
     try:
         lock = path.with_name(f".{path.name}.lock").open("w")
     except OSError as error:
-        raise WarehouseError(f"Cannot open the map store {path}: {error.strerror}.") from error
+        raise _cannot_open(path, str(error.strerror)) from error
     with lock:
         # One process decides at a time; the next one finds the new file whole.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        damage = _damage(path) if path.exists() else None
-        if damage is not None:
+        try:
+            _open(path).close()
+        except sqlite3.DatabaseError as error:
+            # The low byte is the kind of error, the rest its detail. Other errors are not damage.
+            if error.sqlite_errorcode & 0xFF not in _DAMAGED:
+                raise _cannot_open(path, str(error)) from error
             aside = _set_aside(path)
             warnings.warn(
-                f"{path} is damaged ({damage}); it was set aside as {aside.name} and maps will be computed again.",
+                f"{path} is damaged ({error}); it was set aside as {aside.name} and maps will be computed again.",
                 RuntimeWarning,
                 stacklevel=3,
             )
-        connect(path).close()
+            connect(path).close()
+
+
+def bytes_in_use(connection: sqlite3.Connection) -> int:
+    """Return the size of the file without the pages that wait to be used again; three numbers of its header."""
+    pages, free, size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
 
 
 def _set_aside(path: Path) -> Path:
@@ -104,8 +126,20 @@ def _set_aside(path: Path) -> Path:
     return path.replace(aside)
 
 
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        _configure(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _configure(connection: sqlite3.Connection, path: Path) -> None:
     connection.row_factory = sqlite3.Row
+    # Reads the schema, so that a damaged one is noticed here.
+    connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > _VERSION:
         raise WarehouseError(f"{path} was written by a newer version of this software (format {version}); update it.")
@@ -113,17 +147,10 @@ def _configure(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
     if version < _VERSION:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {_SCHEMA} {_FROM_VERSION_1} PRAGMA user_version = {_VERSION}; COMMIT;"
+        )
 
 
-def _damage(path: Path) -> str | None:
-    """Return what is wrong with the file's header and schema, or None; other problems are not damage."""
-    connection = sqlite3.connect(path, timeout=_WAIT_SECONDS)
-    try:
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except sqlite3.DatabaseError as error:
-        # The low byte is the kind of error, the rest its detail.
-        return str(error) if error.sqlite_errorcode & 0xFF in _DAMAGED else None
-    finally:
-        connection.close()
-    return None
+def _cannot_open(path: Path, reason: str) -> WarehouseError:
+    return WarehouseError(f"Cannot open the map store {path}: {reason}.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from etl.models.checkpoints import state_sha256
 from warehouse.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
     from PIL.Image import Image
 
@@ -30,59 +33,70 @@ class HeldModel:
 
 
 class HeldModels:
-    """Least recently used models leave when the memory budget is spent. Used by one thread.
+    """Least recently used models leave when the memory budget is spent. Any thread may ask.
+
+    A model is brought in two steps: :meth:`fetch` takes long and disturbs nobody, :meth:`prepare` must be the only one
+    that has to do with models in the whole process.
 
     Parameters
     ----------
     device
         Where the models live.
     budget
-        Bytes of parameters and buffers; the model in use always stays.
+        Bytes of parameters and buffers; the model asked for last always stays.
     """
 
     def __init__(self, device: torch.device, budget: int) -> None:
         self._device = device
         self._budget = budget
+        self._lock = threading.Lock()
         self._models: OrderedDict[str, HeldModel] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._models)
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of the models held, in bytes."""
-        return sum(held.prepared.nbytes for held in self._models.values())
+    def find(self, row: ModelRow) -> HeldModel | None:
+        """Return the model of a row of the warehouse if it is held; takes no time."""
+        with self._lock:
+            held = self._models.get(row.key)
+            if held is not None:
+                self._models.move_to_end(row.key)
+            return held
 
-    def get(self, row: ModelRow, classes: ClassTable, example: Image) -> HeldModel:
-        """Get the model of a row of the warehouse, loaded if need be.
-
-        Parameters
-        ----------
-        row
-            Names the model and the weights that its predictions were made with.
-        classes
-            The class table of the warehouse.
-        example
-            An image, mode ``"RGB"``; when the model is loaded it finds the layer to explain.
+    def fetch(self, row: ModelRow) -> LoadedModel:
+        """Load the model of a row of the warehouse.
 
         Raises
         ------
         UserError
-            If it cannot be loaded, or has other weights now.
+            If it cannot be loaded, or has other weights now. Nothing is remembered of it: the next call tries again.
         """
-        held = self._models.get(row.key)
-        if held is None:
-            held = self._load(row, classes, example)
-            self._models[row.key] = held
-        self._models.move_to_end(row.key)
-        while len(self._models) > 1 and self.nbytes > self._budget:
-            self._models.popitem(last=False)
-        return held
-
-    def _load(self, row: ModelRow, classes: ClassTable, example: Image) -> HeldModel:
-        try:
+        with _explained(row):
             loaded = resolve(row.model).load()
-            _check_weights(loaded, row)
+            if state_sha256(loaded.module) != row.weights_sha256:
+                raise UserError("its weights are not those of its predictions; run `vacpanel etl` with it again.")
+            return loaded
+
+    def prepare(self, row: ModelRow, loaded: LoadedModel, classes: ClassTable, example: Image) -> HeldModel:
+        """Make a model ready and keep it; no other thread may run a module or prepare one meanwhile.
+
+        Folding traces the model, and while ``torch.fx`` traces it changes how all modules of the process are called.
+
+        Parameters
+        ----------
+        row, loaded
+            The model.
+        classes
+            The class table of the warehouse.
+        example
+            An image, mode ``"RGB"``; it serves to find the layer to explain.
+
+        Raises
+        ------
+        UserError
+            If the model cannot be explained.
+        """
+        with _explained(row):
             order = match_outputs(classes, loaded.outputs, loaded.class_names, loaded.class_wnids)
             images = loaded.preprocess.batch(loaded.preprocess.pixels(example)[None])
             prepared = PreparedModel(
@@ -90,14 +104,21 @@ class HeldModels:
             )
             with suppress(UserError):  # without a layer there are still methods that need none
                 prepared.layer  # noqa: B018 - found now, so that no request pays for it
-        except UserError as error:
-            raise UserError(f"{row.model} cannot be explained: {error}") from error
-        except Exception as error:
-            # A provider and a user's module may raise anything.
-            raise UserError(f"{row.model} cannot be explained: {type(error).__name__}: {error}") from error
-        return HeldModel(prepared, loaded.preprocess)
+        held = HeldModel(prepared, loaded.preprocess)
+        with self._lock:
+            self._models[row.key] = held
+            while len(self._models) > 1 and sum(m.prepared.nbytes for m in self._models.values()) > self._budget:
+                self._models.popitem(last=False)
+        return held
 
 
-def _check_weights(loaded: LoadedModel, row: ModelRow) -> None:
-    if state_sha256(loaded.module) != row.weights_sha256:
-        raise UserError("its weights are not those of its predictions; run `vacpanel etl` with it again.")
+@contextmanager
+def _explained(row: ModelRow) -> Iterator[None]:
+    """Say of which model an error speaks."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{row.model} cannot be explained: {error}") from error
+    except Exception as error:
+        # A provider and a user's module may raise anything.
+        raise UserError(f"{row.model} cannot be explained: {type(error).__name__}: {error}") from error

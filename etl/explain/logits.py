@@ -48,17 +48,18 @@ def choose_targets(logits: Tensor, targets: Tensor | None) -> Tensor:
     logits
         (B, N).
     targets
-        (B,) class indices, or None for each image's predicted class.
+        (B,) class indices, (B, K) for several classes of each image, or None for each image's predicted class.
 
     Returns
     -------
     torch.Tensor
-        (B,) int64 on the device of the logits.
+        (B,) or (B, K) int64 on the device of the logits.
 
     Raises
     ------
     UserError
-        If the targets are not one integer in [0, N) per image, or a prediction is asked of scores that are not numbers.
+        If the targets are not integers in [0, N), one or K per image, or a prediction is asked of scores that are no
+        numbers.
     """
     batch, classes = logits.shape
     if targets is None:
@@ -68,7 +69,7 @@ def choose_targets(logits: Tensor, targets: Tensor | None) -> Tensor:
     targets = torch.as_tensor(targets, device=logits.device)
     if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
         raise UserError(f"Targets must be class indices (int64), not {str(targets.dtype).removeprefix('torch.')}.")
-    if targets.shape != (batch,):
+    if targets.ndim not in {1, 2} or len(targets) != batch or 0 in targets.shape:
         raise UserError(
             f"Targets must be one class index for each of {batch} images, not shape {tuple(targets.shape)}."
         )

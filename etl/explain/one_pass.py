@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from etl.explain.chunks import in_chunks
 from etl.explain.logits import choose_targets
 from etl.explain.protocol import Attribution, Context, NoParameters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from etl.explain.prepared import PreparedModel
+
+_MOST = 64
 
 
 class OnePassMethod(ABC):
@@ -37,13 +42,56 @@ class OnePassMethod(ABC):
         context: Context,
     ) -> Attribution:
         """Explain a batch: see :class:`etl.explain.protocol.Method`."""
-        maps, logits, chosen = [], [], []
-        for start in range(0, len(images), context.chunk):
-            context.step(start / len(images))
-            part = slice(start, start + context.chunk)
-            cut = model.cut(images[part])
-            classes = choose_targets(cut.logits.detach(), None if targets is None else targets[part])
-            maps.append(self.map(cut.activations, cut.gradients(classes)))
-            logits.append(cut.logits.detach())
-            chosen.append(classes)
-        return Attribution(torch.cat(maps).float(), torch.cat(logits), torch.cat(chosen))
+        return attribute_together([self], model, images, targets, context)[0]
+
+    def attribute_classes(
+        self,
+        model: PreparedModel,
+        images: Tensor,
+        targets: Tensor,
+        parameters: NoParameters,  # noqa: ARG002 - part of the protocol
+        context: Context,
+    ) -> Attribution:
+        """Explain several classes of each image from one forward pass: see :mod:`etl.explain.classes`."""
+        return attribute_together([self], model, images, targets, context)[0]
+
+
+def attribute_together(
+    methods: Sequence[OnePassMethod], model: PreparedModel, images: Tensor, targets: Tensor | None, context: Context
+) -> list[Attribution]:
+    """Apply several methods to the activations and gradients of one pass.
+
+    Parameters
+    ----------
+    methods
+        What to make of them.
+    model, images, context
+        As in :meth:`etl.explain.protocol.Method.attribute`.
+    targets
+        (B,) class indices, (B, K) for several classes of each image, None for the predicted ones.
+
+    Returns
+    -------
+    list of Attribution
+        One a method; maps are (B, h, w), or (B, K, h, w).
+    """
+
+    def explain(part: slice) -> tuple[list[Tensor], Tensor, Tensor]:
+        context.step(part.start / len(images))
+        cut = model.cut(images[part])
+        logits = cut.logits.detach()
+        classes = choose_targets(logits, None if targets is None else targets[part])
+        columns = classes.unsqueeze(1) if classes.ndim == 1 else classes
+        maps: list[list[Tensor]] = [[] for _ in methods]
+        for column in columns.unbind(dim=1):
+            gradients = cut.gradients(column)
+            for made, method in zip(maps, methods, strict=True):
+                made.append(method.map(cut.activations, gradients).float())
+        if classes.ndim == 1:
+            return [made[0] for made in maps], logits, classes
+        return [torch.stack(made, dim=1) for made in maps], logits, classes
+
+    size = model.pass_size(images, len(images), context, _MOST)
+    parts = list(in_chunks(len(images), size, explain))
+    logits, classes = torch.cat([part[1] for part in parts]), torch.cat([part[2] for part in parts])
+    return [Attribution(torch.cat([part[0][i] for part in parts]), logits, classes) for i in range(len(methods))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from etl.explain.folding import fold_batch_norms
+from etl.explain.footprint import Footprint, footprint
 from etl.explain.layers import Layer, find_layer, named_layer
 from etl.explain.logits import logits_of
 from etl.explain.shadow import clean_torch, placement, shadow
@@ -17,6 +19,14 @@ from warehouse.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from etl.explain.protocol import Context
+
+_MULTIPLY_ADDS = 36e9
+"""Of one pass on a CPU: some tenths of a second, so that cancelling is quick; larger batches are no faster there."""
+
+_PLANES = 12
+"""Copies of an image's pixels, in one colour, that a method makes around a pass, for masks and noise."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,15 @@ class Cut:
     def activations(self) -> Tensor:
         """A of the papers, (B, C, h, w), without graph."""
         return self.layer.maps(self.node.detach())
+
+    @property
+    def has_affine_head(self) -> bool:
+        """Whether the class scores are an affine function of the activations, so that gradients do not depend on them.
+
+        Proved from the recorded graph: every operation between scores and activations is linear in the one argument
+        that depends on the activations. False where that cannot be seen.
+        """
+        return _is_affine(self.logits, self.node)
 
     def gradients(self, targets: Tensor) -> Tensor:
         """Differentiate each image's target score with respect to the activations; may be asked many times.
@@ -80,7 +99,8 @@ class PreparedModel:
     module
         Any ``torch.nn.Module`` that maps images (B, 3, H, W) to class scores (B, N).
     example
-        Images that the model accepts, (B, 3, H, W); the first serves to find the layer. None with a ready ``layer``.
+        Images that the model accepts, (B, 3, H, W); the first serves to find the layer and to fold. May be None for a
+        ready ``layer``, or a method that needs none, if nothing is to be folded.
     layer
         None finds the layer (:func:`etl.explain.layers.find_layer`), a name is checked, a :class:`Layer` taken as it
         is.
@@ -91,7 +111,7 @@ class PreparedModel:
     channels_last
         Keep weights and images channels-last, which convolutions prefer; costs a copy of the weights.
     fold
-        Fold batch normalisations into convolutions (:func:`etl.explain.folding.fold_batch_norms`); worth its tracing
+        Fold batch normalisations into convolutions (:func:`etl.explain.folding.fold_batch_norms`); worth a pass
         for a model that is kept. Changes class scores by some 1e-5 of their spread.
 
     Attributes
@@ -121,10 +141,16 @@ class PreparedModel:
         self.device, self.dtype = placement(self.module)
         self._outputs = None if outputs is None else torch.tensor(outputs, device=self.device)
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        if fold:
-            fold_batch_norms(self.module)
-        if channels_last:
-            self.module.to(memory_format=torch.channels_last)
+        with self.session(restore_random=False):
+            if fold:
+                if example is None:
+                    raise ValueError("folding batch normalisations needs an example image")
+                self.forwards += 1
+                fold_batch_norms(self.module, self.images(example[:1]))
+            if channels_last:
+                self.module.to(memory_format=torch.channels_last)
+        self._lowered: dict[torch.dtype, nn.Module] = {}
+        self._footprints: dict[tuple[torch.Size, bool], Footprint] = {}
         self._layer = layer
         self._example = None if example is None else example[:1].detach()
 
@@ -140,7 +166,7 @@ class PreparedModel:
         if not isinstance(self._layer, Layer):
             if self._example is None:
                 raise ValueError("finding a layer needs an example image")
-            with self.session():
+            with self.session(restore_random=False):
                 image = self.images(self._example)
                 self.forwards += 1
                 name = self._layer
@@ -149,25 +175,86 @@ class PreparedModel:
         return self._layer
 
     @contextmanager
-    def session(self) -> Iterator[None]:
+    def session(self, *, restore_random: bool = True) -> Iterator[None]:
         """Set up the context in which a method runs: see :func:`etl.explain.shadow.clean_torch`."""
-        with clean_torch(self.device):
+        with clean_torch(self.device, restore_random=restore_random):
             yield
 
     @property
     def nbytes(self) -> int:
-        """Memory of parameters and buffers, in bytes."""
-        return sum(t.numel() * t.element_size() for t in (*self.module.parameters(), *self.module.buffers()))
+        """Memory of parameters and buffers, in bytes; of copies in lower precision, too."""
+        tensors = {t for m in (self.module, *self._lowered.values()) for t in (*m.parameters(), *m.buffers())}
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+    def pass_size(self, images: Tensor, total: int, context: Context, most: int, *, graph: bool = False) -> int:
+        """Choose how many images go into one pass; the same for the same model and images.
+
+        Parameters
+        ----------
+        images
+            (B, 3, H, W), of the size that the passes will have.
+        total
+            Images that are to go through the model.
+        context
+            Whose ``chunk`` decides, if given, and whose ``memory`` is obeyed.
+        most
+            Images of a pass from which the method gains nothing more.
+        graph
+            Whether the graph back to the images is recorded.
+
+        Returns
+        -------
+        int
+            At least 1.
+        """
+        if context.chunk is not None:
+            return context.chunk
+        size = min(total, most)
+        if context.memory is None and (size <= 2 or self.device.type != "cpu"):
+            return max(1, size)
+        cost = self._footprint(images[:1], graph)
+        if self.device.type == "cpu":
+            size = min(size, int(_MULTIPLY_ADDS // max(1, cost.multiply_adds)))
+        if context.memory is not None:
+            planes = images.shape[2] * images.shape[3] * images.element_size()
+            size = min(size, context.memory // (cost.nbytes + _PLANES * planes))
+        return max(1, size)
+
+    def _footprint(self, image: Tensor, graph: bool) -> Footprint:
+        key = (image.shape, graph)
+        if key not in self._footprints:
+
+            def run() -> None:
+                if graph:
+                    start = image.detach().requires_grad_()
+                    torch.autograd.grad(self.differentiable_scores(start).sum(), start)
+                else:
+                    self.scores(image)
+
+            self._footprints[key] = footprint(run)
+        return self._footprints[key]
 
     def images(self, images: Tensor) -> Tensor:
         """Bring images to the model's device, type and memory format, as tensors that autograd accepts."""
         moved = images.detach().to(self.device, self.dtype, memory_format=self._memory_format)
         return moved.clone() if moved.is_inference() else moved
 
-    def scores(self, images: Tensor) -> Tensor:
-        """Class scores (B, N) without a graph."""
+    def scores(self, images: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Class scores (B, N) without a graph.
+
+        Parameters
+        ----------
+        images
+            (B, 3, H, W) as returned by :meth:`images`.
+        dtype
+            Compute in this lower precision, with a copy of the model that is made once; None in the model's own.
+        """
         with torch.no_grad():
-            return self.differentiable_scores(images)
+            if dtype in {None, self.dtype}:
+                return self.differentiable_scores(images)
+            assert dtype is not None
+            self.forwards += len(images)
+            return self._run(images.to(dtype), self._in(dtype)).to(self.dtype)
 
     def differentiable_scores(self, images: Tensor) -> Tensor:
         """Class scores (B, N) with the graph back to the images, for methods that optimise the input."""
@@ -196,32 +283,56 @@ class PreparedModel:
         UserError
             If the layer did not run.
         """
-        layer, calls = self.layer, 0
+        layer = self.layer
         nodes: list[Tensor] = []
 
-        def replace(_module: nn.Module, _args: object, output: Tensor) -> Tensor | None:
-            nonlocal calls
-            calls += 1
-            if calls != layer.call:
-                return None
+        def leaf(activation: Tensor) -> Tensor:
             # A clone, because an in-place activation function may follow, which a leaf forbids. Afterwards the clone
             # *is* the activated map, and its gradient the one with respect to that map.
-            nodes.append(output.detach().requires_grad_().clone())
+            nodes.append(activation.detach().requires_grad_().clone())
             return nodes[-1]
 
-        handle = self.module.get_submodule(layer.name).register_forward_hook(replace)
-        try:
-            with torch.enable_grad():
-                logits = self._run(images)
-        finally:
-            handle.remove()
+        with torch.enable_grad(), layer.replaced(self.module, leaf):
+            logits = self._run(images)
         self.forwards += len(images)
         self.backwards += len(images)
         if not nodes:
             raise UserError(f"Layer {str(layer)!r} did not run in the model's forward pass; choose another layer.")
         return Cut(layer, nodes[0], logits)
 
-    def _run(self, images: Tensor) -> Tensor:
+    def _in(self, dtype: torch.dtype) -> nn.Module:
+        if dtype not in self._lowered:
+            self._lowered[dtype] = copy.deepcopy(self.module).to(dtype)
+        return self._lowered[dtype]
+
+    def _run(self, images: Tensor, module: nn.Module | None = None) -> Tensor:
         # A copy, because a model that normalises its input in place would change it for the next pass.
-        logits = logits_of(self.module(images.clone()), len(images))
+        logits = logits_of((module or self.module)(images.clone(memory_format=self._memory_format)), len(images))
         return logits if self._outputs is None else logits.index_select(1, self._outputs)
+
+
+_LINEAR = frozenset(
+    f"{name}Backward{i}"
+    for name in (
+        *("Addmm", "Mm", "Matmul", "Linear", "Convolution", "MkldnnConvolution", "Gather", "IndexSelect", "Select"),
+        *("Mean", "Sum", "AdaptiveAvgPool2D", "MkldnnAdaptiveAvgPool2D", "AvgPool2D", "Div", "Mul", "Add", "Sub"),
+        *("View", "Reshape", "ReshapeAlias", "UnsafeView", "Squeeze", "Unsqueeze", "Flatten", "Clone", "Alias"),
+        *("T", "Permute", "Transpose", "Expand", "Slice", "ToCopy", "AsStrided", "Neg"),
+    )
+    for i in (0, 1, 2)
+)
+"""Recorded operations that are linear in a tensor argument when no other argument depends on the activations."""
+
+
+def _is_affine(scores: Tensor, start: Tensor) -> bool:
+    """Whether every recorded operation from ``scores`` back to ``start`` is affine: a chain without branches."""
+    node = scores.grad_fn
+    while node is not None and node is not start.grad_fn:
+        sources = [source for source, _ in node.next_functions]
+        dependent = [source for source in sources if source is not None]
+        # Two dependent factors make a product. A quotient is linear in what is divided, which comes first.
+        divisor = node.name().startswith("Div") and sources[0] is None
+        if node.name() not in _LINEAR or len(dependent) != 1 or divisor:
+            return False
+        node = dependent[0]
+    return node is not None

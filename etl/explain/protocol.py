@@ -29,14 +29,19 @@ class Context:
     Parameters
     ----------
     chunk
-        Most images in one pass.
+        Most images in one pass; None leaves it to the method and the model (:meth:`PreparedModel.pass_size`).
+    memory
+        Bytes that the tensors of one pass may take, besides the model's weights; None for no limit. One image a pass is
+        always allowed.
     cancelled
         Polled between passes; true stops the work.
     progress
-        Called between passes with the fraction done, in [0, 1], and the raw maps so far, (B, h, w), or None.
+        Called between passes with the fraction done, in [0, 1], and the raw maps so far, shaped as those of the result,
+        or None where there is nothing worth showing yet.
     """
 
-    chunk: int = 16
+    chunk: int | None = None
+    memory: int | None = None
     cancelled: Callable[[], bool] = lambda: False
     progress: Callable[[float, Tensor | None], None] = lambda _fraction, _maps: None
 
@@ -52,6 +57,14 @@ class Context:
             raise Cancelled
         self.progress(fraction, maps)
 
+    def part(self, index: int, count: int) -> Context:
+        """Make the context of one of several equal parts of the work, whose maps so far concern nobody."""
+
+        def progress(fraction: float, _maps: Tensor | None) -> None:
+            self.progress((index + fraction) / count, None)
+
+        return dataclasses.replace(self, progress=progress)
+
 
 @dataclass(frozen=True)
 class Attribution:
@@ -61,11 +74,11 @@ class Attribution:
     ----------
     maps
         (B, h, w) float32, raw: any scale, low resolution. :func:`etl.explain.postprocess.normalise` makes attention
-        maps.
+        maps. (B, K, h, w) from :func:`etl.explain.classes.attribute_classes`.
     logits
         (B, N) class scores of the images.
     targets
-        (B,) int64, the class explained for each image.
+        (B,) int64, the class explained for each image; (B, K) when several were asked.
     flags
         Per image, words that qualify the map, such as ``"stopped early"``; empty for a plain exact result.
     """

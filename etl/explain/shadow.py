@@ -18,19 +18,24 @@ _HALF = (torch.float16, torch.bfloat16)
 
 
 @contextmanager
-def clean_torch(device: torch.device) -> Iterator[None]:
+def clean_torch(device: torch.device, *, restore_random: bool = True) -> Iterator[None]:
     """Gradients on, inference mode and autocast off, random state restored at the end, whatever the caller has set.
 
     Parameters
     ----------
     device
         Where the work will run; its random state is kept too.
+    restore_random
+        False leaves the random state alone. It belongs to the whole process, so restoring it in one thread would rewind
+        the others; methods draw from generators of their own.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(mode=False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autocast(device.type, enabled=False))
-        if device.type == "cpu":
+        if not restore_random:
+            pass
+        elif device.type == "cpu":
             stack.enter_context(torch.random.fork_rng(devices=[]))
         else:
             stack.enter_context(torch.random.fork_rng(devices=[device], device_type=device.type))

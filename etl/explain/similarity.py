@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +38,7 @@ class Similarity:
     description
         One sentence with the formula.
     compare
-        (L, H, W) float64 in [0, 1] to (L, L) float64.
+        (L, H, W) float64 in [0, 1], at least one map, to (L, L) float64.
     """
 
     name: str
@@ -75,7 +77,8 @@ def similarity(maps: Any, measure: str = "l1") -> Floats:
     """
     if measure not in MEASURES:
         raise UserError(f"There is no similarity measure {measure!r}; there are {', '.join(MEASURES)}.")
-    return MEASURES[measure].compare(_as_maps(maps))
+    array = _as_maps(maps)
+    return MEASURES[measure].compare(array) if len(array) else np.zeros((0, 0))
 
 
 def _as_maps(maps: Any) -> Floats:
@@ -96,11 +99,20 @@ def _as_maps(maps: Any) -> Floats:
 
 
 def _l1(maps: Floats) -> Floats:
-    return _pairwise(maps, lambda one, others: np.abs(others - one).mean(axis=(1, 2)))
+    return _distances(maps, "cityblock")
 
 
 def _mse(maps: Floats) -> Floats:
-    return _pairwise(maps, lambda one, others: np.square(others - one).mean(axis=(1, 2)))
+    return _distances(maps, "sqeuclidean")
+
+
+def _distances(maps: Floats, metric: str) -> Floats:
+    """Mean distance per pixel of all pairs; SciPy sums differences, so nothing cancels as in a Gram matrix."""
+    from scipy.spatial.distance import pdist, squareform
+
+    flat = maps.reshape(len(maps), -1)
+    matrix: Floats = squareform(pdist(flat, metric)) / flat.shape[1]
+    return matrix
 
 
 def _ssim(maps: Floats) -> Floats:
@@ -110,52 +122,55 @@ def _ssim(maps: Floats) -> Floats:
     window -= 1 - window % 2  # an odd window no larger than the map
     if window < 3:
         raise UserError("SSIM needs maps of at least 3 x 3 pixels; upsample them to the size of the image.")
-
-    def compare(one: Floats, others: Floats) -> Floats:
-        return np.array([structural_similarity(one, other, data_range=1.0, win_size=window) for other in others])
-
-    return _pairwise(maps, compare)
+    matrix = np.eye(len(maps))
+    for i, j in itertools.combinations(range(len(maps)), 2):
+        matrix[i, j] = matrix[j, i] = structural_similarity(maps[i], maps[j], data_range=1.0, win_size=window)
+    return matrix
 
 
 def _hash(maps: Floats) -> Floats:
-    bits = np.array([perceptual_hash(m) for m in maps], dtype=bool).reshape(len(maps), _HASH_SIDE**2)
+    bits = perceptual_hash(maps).reshape(len(maps), _HASH_SIDE**2)
     return (bits[:, None] != bits[None]).mean(axis=2)
 
 
-def perceptual_hash(image: Floats) -> NDArray[np.bool_]:
-    """Hash an image by its low frequencies (DCT hash, pHash): 64 bits, one where a frequency is above the median.
+def perceptual_hash(images: Floats) -> NDArray[np.bool_]:
+    """Hash images by their low frequencies (DCT hash, pHash): 64 bits, one where a frequency is above the median.
 
-    The map is resized to 32 x 32 (bilinear, anti-aliased), its two-dimensional type-II discrete cosine transform taken,
-    and of its 8 x 8 lowest frequencies those above the median are ones.
+    Each image is resized to 32 x 32 (bilinear, anti-aliased), its two-dimensional type-II discrete cosine transform
+    taken, and of its 8 x 8 lowest frequencies those above the median are ones.
 
     Parameters
     ----------
-    image
-        (H, W).
+    images
+        (..., H, W).
 
     Returns
     -------
     numpy.ndarray
-        (8, 8) bool.
+        (..., 8, 8) bool.
+    """
+    images = np.asarray(images, dtype=np.float64)
+    height, width = images.shape[-2:]
+    low = _to_low_frequencies(height) @ images @ _to_low_frequencies(width).T
+    # Frequencies that are zero but for rounding must not decide bits at random.
+    largest = np.abs(low).max(axis=(-2, -1), keepdims=True)
+    low = np.where(np.abs(low) > 1e-9 * largest, low, 0.0)
+    return low > np.median(low, axis=(-2, -1), keepdims=True)
+
+
+@lru_cache(maxsize=16)
+def _to_low_frequencies(side: int) -> Floats:
+    """Return the matrix (8, side) that resizes a side to 32 pixels and takes its lowest cosine frequencies.
+
+    Resizing is linear and works on each side alone, so the identity's columns, resized, are its matrix.
     """
     from skimage.transform import resize
 
-    small = resize(np.asarray(image, dtype=np.float64), (_DCT_SIDE, _DCT_SIDE), order=1, anti_aliasing=True)
+    resized = resize(np.eye(side), (_DCT_SIDE, side), order=1, anti_aliasing=True)
     frequencies = np.arange(_HASH_SIDE)[:, None] * (2 * np.arange(_DCT_SIDE) + 1)
     transform = np.cos(np.pi * frequencies / (2 * _DCT_SIDE)) * np.sqrt(2 / _DCT_SIDE)
     transform[0] /= np.sqrt(2)
-    low = transform @ small @ transform.T
-    # Frequencies that are zero but for rounding must not decide bits at random.
-    low = np.where(np.abs(low) > 1e-9 * np.abs(low).max(initial=0.0), low, 0.0)
-    return low > np.median(low)
-
-
-def _pairwise(maps: Floats, compare: Callable[[Floats, Floats], Floats]) -> Floats:
-    """Fill the symmetric matrix from its upper triangle, a row of batched work at a time."""
-    matrix = np.zeros((len(maps), len(maps)))
-    for i, one in enumerate(maps):
-        matrix[i, i:] = compare(one, maps[i:])
-    return matrix + np.triu(matrix, 1).T
+    return transform @ resized
 
 
 MEASURES: dict[str, Similarity] = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from etl.explain.chunks import in_chunks
 from etl.explain.grad_cam_pp import grad_cam_pp_map, weighted_map
 from etl.explain.logits import choose_targets
 from etl.explain.protocol import Attribution, Context
@@ -15,6 +16,8 @@ from warehouse.errors import UserError
 
 if TYPE_CHECKING:
     from etl.explain.prepared import PreparedModel
+
+_MOST = 16
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,9 @@ class SmoothGradCAMPlusPlus:
         w_k        = sum_ij alpha_k,ij ReLU( D1_k,ij )
         L          = ReLU( sum_k w_k A_k )
 
-    Cost: n + 1 forward passes (one of the clean image, for its class) and n backward passes through the head.
+    Cost: n + 1 forward passes (one of the clean image, for its class) and n backward passes through the head; one of
+    each for averaged derivatives of a network whose scores are affine in A, as behind global average pooling: there
+    they do not depend on the noise.
     Deviations: maps are averaged by default, because averaging derivatives changes nothing at all on the many networks
     where they do not depend on the input; the noise is relative to the image's range and n is 8, as the paper leaves
     both to the user.
@@ -103,61 +108,99 @@ class SmoothGradCAMPlusPlus:
         generator = torch.Generator().manual_seed(parameters.seed)
         # Drawn on the CPU and one for all images: a map depends neither on the device nor on its batch.
         noise = torch.randn((parameters.samples, *images.shape[1:]), generator=generator).to(images)
-        maps, logits, chosen = [], [], []
+        if context.memory is not None:
+            context = replace(context, memory=context.memory - noise.nbytes)
+        combine = _mean_map if parameters.average == "maps" else _map_of_means
+        found = []
         for i in range(len(images)):
             image = images[i : i + 1]
-            clean = model.cut(image)
-            target = choose_targets(clean.logits.detach(), None if targets is None else targets[i : i + 1])
-            noisy = image + parameters.noise * (image.amax() - image.amin()) * noise
-            combine = _mean_map if parameters.average == "maps" else _map_of_means
-            fractions = _Fractions(context, i, len(images), parameters.samples)
-            maps.append(combine(model, noisy, target, clean.activations, fractions))
-            logits.append(clean.logits.detach())
-            chosen.append(target)
-        return Attribution(torch.cat(maps).float(), torch.cat(logits), torch.cat(chosen))
+            copies = _Copies(image, noise, parameters.noise * (image.amax() - image.amin()))
+            wanted = None if targets is None else targets[i : i + 1]
+            found.append(combine(model, copies, wanted, context.part(i, len(images))))
+        maps, logits, chosen = (torch.cat(part) for part in zip(*found, strict=True))
+        return Attribution(maps.float(), logits, chosen)
+
+    def attribute_classes(
+        self,
+        model: PreparedModel,
+        images: Tensor,
+        targets: Tensor,
+        parameters: SmoothGradCAMPlusPlusParameters,
+        context: Context,
+    ) -> Attribution:
+        """Explain several classes of each image from the same noisy copies: see :mod:`etl.explain.classes`."""
+        return self.attribute(model, images, targets, parameters, context)
 
 
 @dataclass(frozen=True)
-class _Fractions:
-    """Chunks of one image's noisy copies, with progress over the whole batch."""
+class _Copies:
+    """An image (1, 3, H, W) and how to make its noisy copies."""
 
-    context: Context
-    image: int
-    images: int
-    samples: int
+    image: Tensor
+    noise: Tensor
+    sigma: Tensor
 
-    def chunks(self) -> list[slice]:
-        return [slice(s, s + self.context.chunk) for s in range(0, self.samples, self.context.chunk)]
+    def __len__(self) -> int:
+        return len(self.noise)
 
-    def step(self, chunk: slice) -> None:
-        self.context.step((self.image + chunk.start / self.samples) / self.images)
+    def __getitem__(self, part: slice) -> Tensor:
+        return self.image + self.sigma * self.noise[part]
 
 
 def _mean_map(
-    model: PreparedModel,
-    noisy: Tensor,
-    target: Tensor,
-    activations: Tensor,  # noqa: ARG001 - the other form needs them
-    fractions: _Fractions,
-) -> Tensor:
-    total: Tensor | float = 0.0
-    for chunk in fractions.chunks():
-        fractions.step(chunk)
-        cut = model.cut(noisy[chunk])
-        gradients = cut.gradients(target.expand(len(cut.logits)))
-        total = total + grad_cam_pp_map(cut.activations, gradients).sum(dim=0, keepdim=True)
-    return torch.as_tensor(total) / fractions.samples
+    model: PreparedModel, copies: _Copies, targets: Tensor | None, context: Context
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Average the maps of the copies; returns maps (1, h, w) or (1, K, h, w), logits (1, N) and classes."""
+    logits = classes = None
+
+    def explain(part: slice) -> Tensor:
+        nonlocal logits, classes
+        context.step(part.start / (1 + len(copies)))
+        # The image leads its copies through the first pass, and tells the class.
+        rows = copies[max(0, part.start - 1) : part.stop - 1]
+        cut = model.cut(rows if part.start else torch.cat([copies.image, rows]))
+        if logits is None or classes is None:
+            logits = cut.logits[:1].detach()
+            classes = choose_targets(logits, targets)
+        first = 0 if part.start else 1
+        return torch.stack(
+            [
+                grad_cam_pp_map(cut.activations, cut.gradients(target.expand(len(cut.logits))))[first:].sum(dim=0)
+                for target in classes.flatten()
+            ]
+        )
+
+    size = model.pass_size(copies.image, 1 + len(copies), context, _MOST)
+    maps = sum(in_chunks(1 + len(copies), size, explain), start=torch.zeros(())) / len(copies)
+    assert logits is not None
+    assert classes is not None
+    return maps.reshape(*classes.shape, *maps.shape[1:]), logits, classes
 
 
 def _map_of_means(
-    model: PreparedModel, noisy: Tensor, target: Tensor, activations: Tensor, fractions: _Fractions
-) -> Tensor:
-    sums = [torch.zeros_like(activations) for _ in range(3)]
-    for chunk in fractions.chunks():
-        fractions.step(chunk)
-        cut = model.cut(noisy[chunk])
-        gradients = cut.gradients(target.expand(len(cut.logits)))
-        for power, total in enumerate(sums, start=1):
-            total += gradients.pow(power).sum(dim=0, keepdim=True)
-    first, second, third = (total / fractions.samples for total in sums)
-    return weighted_map(activations, first, torch.where(second > 0, third / torch.where(second > 0, second, 1.0), 0.0))
+    model: PreparedModel, copies: _Copies, targets: Tensor | None, context: Context
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Average the derivatives of the copies; returns what :func:`_mean_map` does."""
+    context.step(0.0)
+    clean = model.cut(copies.image)
+    logits, activations = clean.logits.detach(), clean.activations
+    classes = choose_targets(logits, targets)
+    if clean.has_affine_head:
+        # The derivatives are the same everywhere, so their means are those of the image itself.
+        maps = torch.cat([grad_cam_pp_map(activations, clean.gradients(target[None])) for target in classes.flatten()])
+        return maps.reshape(*classes.shape, *maps.shape[1:]), logits, classes
+
+    def explain(part: slice) -> Tensor:
+        context.step((1 + part.start) / (1 + len(copies)))
+        cut = model.cut(copies[part])
+        sums = []
+        for target in classes.flatten():
+            gradients = cut.gradients(target.expand(len(cut.logits)))
+            sums.append(torch.stack([gradients.pow(power).sum(dim=0) for power in (1, 2, 3)]))
+        return torch.stack(sums, dim=1)
+
+    size = model.pass_size(copies.image, len(copies), context, _MOST)
+    first, second, third = sum(in_chunks(len(copies), size, explain), start=torch.zeros(())) / len(copies)
+    ratio = torch.where(second > 0, third / torch.where(second > 0, second, 1.0), 0.0)
+    maps = weighted_map(activations, first, ratio)
+    return maps.reshape(*classes.shape, *maps.shape[1:]), logits, classes

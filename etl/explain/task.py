@@ -18,8 +18,9 @@ from warehouse.rows import ImageRow
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from etl.classes import ClassTable
+    from etl.explain.catalogue import Known
     from etl.explain.requests import Request
-    from warehouse import Warehouse
     from warehouse.rows import ModelRow
 
 ENGINE = 2
@@ -31,14 +32,14 @@ NO_IMAGE = -1
 
 @dataclass(frozen=True)
 class Task:
-    """One map to compute, or to find in the store.
+    """One map to compute, or to find in the store; complete in itself, so that it can be computed anywhere.
 
     Parameters
     ----------
     digest
         Key of the map in the store.
-    model, image
-        Rows of the warehouse.
+    model, image, classes
+        Rows and class table of the warehouse.
     method
         The explanation method.
     parameters
@@ -52,18 +53,34 @@ class Task:
     digest: str
     model: ModelRow
     image: ImageRow
+    classes: ClassTable
     method: Method
     parameters: Any
     target: int | None
     kept: bool = True
 
+    @property
+    def key(self) -> str:
+        """Equal for equal requests; two images may have the same pixels and thereby the same map."""
+        return f"{self.digest} {self.image.image_id}"
 
-def look_up(warehouse: Warehouse, request: Request) -> Task:
-    """Turn a request into a task; costs a few queries and no forward pass.
+    @property
+    def resource(self) -> str:
+        """The model, which has to be loaded first."""
+        return self.model.key
+
+    @property
+    def group(self) -> tuple[str, str, bool]:
+        """Equal for tasks of one model whose maps can be computed in one batch."""
+        return self.method.name, canonical(self.parameters), self.target is None
+
+
+def look_up(known: Known, request: Request) -> Task:
+    """Turn a request into a task; costs a few queries, or none, and no forward pass.
 
     Parameters
     ----------
-    warehouse
+    known
         Knows the model, the image and the model's prediction.
     request
         What is asked.
@@ -80,16 +97,15 @@ def look_up(warehouse: Warehouse, request: Request) -> Task:
         If the warehouse has no such model, image or class, or there is no such method or parameter.
     """
     name = canonical_name(request.model)
-    model, image = warehouse.model_row(name), warehouse.image(request.image_id)
-    return _task(request, model, image, _target(warehouse, request, image, name))
+    return _task(known, request, known.model(name), known.image(request.image_id))
 
 
-def file_task(warehouse: Warehouse, file: Path, request: Request) -> Task:
+def file_task(known: Known, file: Path, request: Request) -> Task:
     """Turn a request about an image file that is not in the warehouse into a task.
 
     Parameters
     ----------
-    warehouse
+    known
         Knows the model.
     file
         The image.
@@ -105,11 +121,11 @@ def file_task(warehouse: Warehouse, file: Path, request: Request) -> Task:
         raise UserError(f"The true class of {file.name} is not known, since it is not in the warehouse; name a class.")
     name = canonical_name(request.model)
     image = ImageRow(NO_IMAGE, str(file.parent), file.name, -1, "", "", None, None, read_image(file).sha256)
-    task = _task(request, warehouse.model_row(name), image, _target(warehouse, request, image, name))
-    return replace(task, kept=False)
+    return replace(_task(known, request, known.model(name), image), kept=False)
 
 
-def _task(request: Request, model: ModelRow, image: ImageRow, target: int | None) -> Task:
+def _task(known: Known, request: Request, model: ModelRow, image: ImageRow) -> Task:
+    target = _target(known, request, model, image)
     method = load_method(request.method)
     parameters = parameters_of(method, request.parameters)
     key = digest(
@@ -121,7 +137,7 @@ def _task(request: Request, model: ModelRow, image: ImageRow, target: int | None
         target=target,
         parameters=canonical(parameters),
     )
-    return Task(key, model, image, method, parameters, target)
+    return Task(key, model, image, known.classes, method, parameters, target)
 
 
 def canonical_name(model: str) -> str:
@@ -129,16 +145,15 @@ def canonical_name(model: str) -> str:
     return model if ":" in model else f"{DEFAULT_PROVIDER}:{model}"
 
 
-def _target(warehouse: Warehouse, request: Request, image: ImageRow, model: str) -> int | None:
+def _target(known: Known, request: Request, model: ModelRow, image: ImageRow) -> int | None:
     if request.target == "true":
         return image.class_id
     if request.target == "predicted":
         # What the tables say about the image, so that map and table never speak of different classes.
-        known = warehouse.predictions([model], [request.image_id])["predicted_class_id"]
-        return int(known[0]) if len(known) else None
+        return None if image.image_id == NO_IMAGE else known.predicted(model.model, image.image_id)
     if isinstance(request.target, bool) or not isinstance(request.target, (int, np.integer)):
         raise UserError(f"A target is 'predicted', 'true' or a class id, not {request.target!r}.")
-    classes = warehouse.summary().classes
+    classes = len(known.classes)
     if not 0 <= request.target < classes:
         raise UserError(f"There is no class {request.target}; this warehouse has classes 0 to {classes - 1}.")
     return int(request.target)

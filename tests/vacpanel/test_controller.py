@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 import warehouse
+from etl.explain import postprocess
+from etl.explain.requests import Request
 from vacpanel import serving
-from vacpanel.controller import Controller
+from vacpanel.controller import UPDATE_EVERY, Controller
 from vacpanel.state import Selection
+from vacpanel.words import flag_words
+from warehouse.publish import publish
 
 MODELS = ["demo:resnet18", "demo:squeezenet1_1"]
 
@@ -79,3 +85,163 @@ def test_a_request_that_fails_gives_a_row_with_the_reason(opened):
     assert len(controller.rows) == 2
     assert all("no-such-method" in row.error for row in controller.rows)
     assert not controller.busy
+
+
+def _history(controller):
+    """Collect every state of the rows that a view gets to see."""
+    seen = []
+    controller.param.watch(lambda event: seen.append(event.new), "rows")
+    return seen
+
+
+def _run_until(controller, condition, then):
+    """Run the task and call `then` between two updates, once `condition` holds."""
+
+    async def both():
+        task = asyncio.create_task(controller.run())
+        while not condition() and not task.done():
+            await asyncio.sleep(0.02)
+        assert condition(), "the task ended before"
+        then()
+        await asyncio.wait_for(task, 20)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(both())).result()
+
+
+def _forwards_end(service):
+    """Wait until the engine computes no more."""
+    before = -1
+    for _ in range(100):
+        if service.forwards == before:
+            return
+        before = service.forwards
+        time.sleep(0.3)
+    raise AssertionError("the engine went on for 30 s")
+
+
+def _has_preview(controller):
+    return any(row.status == "working" and row.visible for row in controller.rows)
+
+
+def _published_methods(opened, image_id):
+    publish(opened.root)
+    with warehouse.open(opened.root) as fresh:
+        return fresh.sql("SELECT method FROM explanations WHERE image_id = ?", [image_id]).fetchall()
+
+
+LONG = {"method": "bbmp", "parameters": {"iterations": 100_000, "early_stop": False}}
+
+
+def test_rows_are_there_before_their_maps_with_all_that_is_known(opened):
+    controller = Controller.of(opened, Selection(models=MODELS, images=[20]))
+    seen = _history(controller)
+    _run(controller)
+    assert [row.status for row in seen[0]] == ["waiting", "waiting"]
+    assert [row.model for row in seen[0]] == MODELS
+    said = opened.predictions(MODELS, [20])
+    for row in seen[0]:
+        at = list(said["model"]).index(row.model)
+        assert row.facts["label"] == said["label"][at]
+        assert row.facts["confidence"] == pytest.approx(said["confidence"][at])
+        assert row.facts["correct"] == said["correct"][at]
+        assert row.facts["class_name"] == opened.image(20).class_name
+        assert row.facts["top1"] == pytest.approx(opened.model_row(row.model).top1)
+    assert [row.status for row in seen[-1]] == ["done", "done"]
+    assert all(row.visible for row in seen[-1])
+
+
+def test_a_long_method_shows_previews_that_get_better_but_no_flood(opened):
+    short = {"iterations": 200, "early_stop": False}
+    controller = Controller.of(opened, Selection(models=MODELS[:1], images=[21], method="bbmp", parameters=short))
+    seen = _history(controller)
+    started = time.monotonic()
+    _run(controller)
+    elapsed = time.monotonic() - started
+    previews = [rows[0] for rows in seen if rows[0].status == "working" and rows[0].visible]
+    assert previews
+    fractions = [row.fraction for row in previews]
+    assert fractions == sorted(set(fractions))
+    assert not any(row.digest for row in previews)
+    assert seen[-1][0].digest
+    assert len(seen) <= elapsed / UPDATE_EVERY + 4  # waiting, first look, done, end
+
+
+def test_cancel_keeps_the_preview_and_stops_the_work(opened):
+    service = serving.explanation_service(opened)
+    controller = Controller.of(
+        opened, Selection(models=["demo:resnet18", "demo:squeezenet1_1", "demo:alexnet"], images=[22], **LONG)
+    )
+    _run_until(controller, lambda: _has_preview(controller), controller.cancel)
+    [row] = controller.rows
+    assert (row.model, row.status, row.digest) == ("demo:resnet18", "stopped", "")
+    assert row.visible
+    assert 0 <= row.fraction < 1
+    assert not controller.busy
+    assert controller.message == "Cancelled after 0 maps"
+    _forwards_end(service)
+    assert _published_methods(opened, 22) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"images": [1]}, {"method": "grad-cam"}, {"parameters": {"seed": 1}}, {"target": "true"}, {"models": MODELS}],
+)
+def test_a_changed_selection_drops_the_rows_and_stops_the_work(opened, change):
+    controller = Controller.of(opened, Selection(models=MODELS[:1], images=[23], **LONG))
+    seen = _history(controller)
+    _run_until(controller, lambda: _has_preview(controller), lambda: controller.state.param.update(**change))
+    assert controller.rows == []
+    assert not controller.busy
+    assert seen[-1] == []  # nothing of the old question was painted afterwards
+    _forwards_end(serving.explanation_service(opened))
+
+
+@pytest.mark.parametrize("change", [{"threshold": 0.9}, {"measure": "ssim"}, {"root": "tool"}, {"model": MODELS[1]}])
+def test_what_does_not_change_the_question_keeps_the_answer(opened, change):
+    controller = Controller.of(opened, Selection(model=MODELS[0], models=MODELS, images=[24]))
+    _run(controller)
+    rows = controller.rows
+    assert len(rows) == 2
+    controller.state.param.update(**change)
+    assert controller.rows is rows
+
+
+def test_two_sessions_do_not_wait_for_each_other(opened):
+    service = serving.explanation_service(opened)
+    cached = Request("demo:alexnet", 25)
+    service.request(cached).result(60)
+    long = Controller.of(opened, Selection(models=["demo:resnet50"], images=[25], **LONG))
+    short = Controller.of(opened, Selection(models=["demo:alexnet", *MODELS], images=[25]))
+
+    async def both():
+        running = asyncio.create_task(long.run())
+        while not _has_preview(long):
+            await asyncio.sleep(0.05)
+        await asyncio.wait_for(short.run(), 60)
+        assert [row.status for row in short.rows] == ["done"] * 3
+        assert [row.facts["cached"] for row in short.rows] == [True, False, False]
+        assert long.busy
+        before = long.rows[0].fraction
+        while long.rows[0].fraction == before:
+            await asyncio.sleep(0.05)
+        long.cancel()
+        await running
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(asyncio.wait_for(both(), 120))).result()
+
+
+def test_a_map_that_shows_nothing_says_so_instead(opened):
+    controller = Controller.of(opened, Selection(models=MODELS[:1], images=[26]))
+    _run(controller)
+    [row] = controller.rows
+    flat = dataclasses.replace(row, attention=np.zeros_like(row.attention))
+    assert row.visible
+    assert not flat.visible
+
+
+def test_flags_of_the_engine_are_said_in_words():
+    assert flag_words(postprocess.CONSTANT) != postprocess.CONSTANT
+    assert flag_words(postprocess.NOT_FINITE) != postprocess.NOT_FINITE
+    assert flag_words("stopped early") == "stopped early"

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from urllib.parse import quote
+
+import pytest
+
 from vacpanel import link
 from vacpanel.state import URL_KEYS, Selection
 
@@ -74,3 +78,29 @@ def test_one_bad_value_in_a_link_costs_no_other_value():
     notices = link.read("?threshold=much&model=demo:a&classes=1,x&target=nobody&root=tool&unknown=1", state)
     assert len(notices) == 3
     assert (state.model, state.root, state.threshold, state.classes) == ("demo:a", "tool", 0.5, [])
+
+
+def test_another_method_forgets_the_parameters_of_the_one_before():
+    state = Selection(method="bbmp", parameters={"iterations": 40})
+    state.param.update(method="score-cam", parameters={"channels": 128})
+    assert state.parameters == {"channels": 128}
+    state.method = "grad-cam"
+    assert state.parameters == {}
+
+
+def test_a_link_carries_changed_parameters_of_the_method_in_any_order():
+    state = Selection(method="score-cam", parameters={"weight": "probability", "channels": None})
+    written = link.write(state)
+    for query in (written, "&".join(reversed(written.removeprefix("?").split("&")))):
+        again = Selection(method="bbmp", parameters={"seed": 3})
+        assert link.read(query, again) == []
+        assert (again.method, again.parameters) == (state.method, state.parameters)
+    assert "parameters" not in link.write(Selection())
+
+
+@pytest.mark.parametrize("text", ["40", "[1]", "iterations", "{", '{"a":', "[" * 100_000])
+def test_parameters_that_cannot_be_read_give_a_notice(text):
+    state = Selection()
+    [notice] = link.read(f"?method=bbmp&parameters={quote(text)}", state)
+    assert "parameters=" in notice
+    assert (state.method, state.parameters) == ("bbmp", {})

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
@@ -15,31 +15,11 @@ import numpy as np
 import pytest
 
 from warehouse.errors import WarehouseError
-from warehouse.maps import MapStore, Measure, digest
+from warehouse.maps import MapStore, Measure, StoredMap, digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from warehouse.stored_map import StoredMap
-
-WRITER = """
-import sys
-import numpy as np
-from datetime import datetime
-from warehouse.maps import MapStore, StoredMap, digest
-
-path, name = sys.argv[1:]
-store = MapStore(path)
-for i in range(10**9):
-    key = digest(name, i)
-    store.put(StoredMap(
-        digest=key, model="demo:net", model_key="k", image_id=i, image_sha256="s", method="grad-cam", method_version=1,
-        target_class_id=0, parameters="{}", height=7, width=7, map=np.full((7, 7), i, np.float32),
-        predicted_class_id=0, confidence=0.5, measures={}, flags=[], seconds=0.0, created_at=datetime(2026, 1, 1)))
-    assert store.get(key).image_id == i
-    print(key, flush=True)
-"""
 
 
 @pytest.fixture
@@ -70,7 +50,7 @@ def test_the_first_map_of_a_key_stays(store: MapStore, make_map: Callable[..., S
     found = store.get("a" * 64)
     assert found is not None
     assert found.image_id == 1
-    assert len(list(store.rows())) == 1
+    assert len(store) == 1
 
 
 def test_the_file_outlives_the_store(tmp_path: Path, make_map: Callable[..., StoredMap]) -> None:
@@ -81,6 +61,22 @@ def test_the_file_outlives_the_store(tmp_path: Path, make_map: Callable[..., Sto
         store.get(stored.digest)
     with MapStore(tmp_path / "m.sqlite") as store:
         assert store.get(stored.digest) is not None
+
+
+def test_the_numbers_come_by_column_in_chunks(store: MapStore, make_map: Callable[..., StoredMap]) -> None:
+    maps = [make_map(image_id=i, measures={"area": i / 8}, flags=["é"] * (i % 2)) for i in range(5)]
+    for stored in maps:
+        store.put(stored)
+    chunks = []
+    for chunk in store.columns(2):
+        store.put(make_map(image_id=99))  # is not seen
+        chunks.append(chunk)
+    assert [chunk["image_id"] for chunk in chunks] == [(0, 1), (2, 3), (4,)]
+    assert chunks[0]["digest"] == (maps[0].digest, maps[1].digest)
+    assert [json.loads(text) for text in chunks[1]["measures"]] == [{"area": 0.25}, {"area": 0.375}]
+    assert [json.loads(text) for text in chunks[1]["flags"]] == [[], ["é"]]
+    assert {len(column) for column in chunks[2].values()} == {1}
+    assert set(chunks[0]) == {field.name for field in dataclasses.fields(StoredMap)} - {"map"}
 
 
 def test_times_are_kept_in_utc(store: MapStore, make_map: Callable[..., StoredMap]) -> None:
@@ -183,38 +179,6 @@ def test_threads_share_a_store(store: MapStore, make_map: Callable[..., StoredMa
     assert len(store) == 120
 
 
-def test_killed_writers_lose_nothing_they_acknowledged(tmp_path: Path) -> None:
-    path = tmp_path / "m.sqlite"
-    acknowledged: list[str] = []
-    rng = np.random.default_rng(0)
-    for round_ in range(2):
-        writers = [
-            subprocess.Popen(
-                [sys.executable, "-c", WRITER, str(path), f"{round_}-{i}"], stdout=subprocess.PIPE, text=True
-            )
-            for i in range(3)
-        ]
-        for writer in writers:
-            assert writer.stdout is not None
-            acknowledged.append(writer.stdout.readline().strip())
-        time.sleep(rng.uniform(0.05, 0.3))
-        for writer in writers:
-            os.kill(writer.pid, signal.SIGKILL)
-        for writer in writers:
-            output, _ = writer.communicate()
-            assert writer.returncode == -signal.SIGKILL
-            # The last line may be cut short by the kill.
-            acknowledged += [line for line in output.splitlines() if len(line) == 64]
-    with MapStore(path) as store:
-        assert len(acknowledged) > 20
-        assert [key for key in acknowledged if store.get(key) is None] == []
-        assert len(acknowledged) <= len(store) <= len(acknowledged) + 9
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        halves = connection.execute("SELECT count(*) FROM explanation LEFT JOIN map USING (id) WHERE pixels IS NULL")
-        assert halves.fetchone() == (0,)
-
-
 def test_a_fork_gets_connections_of_its_own(store: MapStore, make_map: Callable[..., StoredMap]) -> None:
     stored = make_map()
     store.put(stored)
@@ -247,7 +211,7 @@ def test_damage_in_the_middle_gives_one_sentence(tmp_path: Path, make_map: Calla
     content[4096:] = b"\xff" * (len(content) - 4096)
     path.write_bytes(content)
     with MapStore(path) as store, pytest.raises(WarehouseError, match=r"The map store .* failed"):
-        list(store.rows())
+        list(store.columns(10))
 
 
 def test_a_file_of_a_newer_version(tmp_path: Path) -> None:

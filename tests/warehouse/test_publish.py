@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from typing import TYPE_CHECKING
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -274,6 +276,33 @@ def test_a_damaged_map_store_does_not_stop_a_publish(own: Folder) -> None:
     with pytest.warns(RuntimeWarning, match="set aside"):
         publish(own)
     assert not publish(own).changed
+
+
+def test_a_map_store_damaged_in_the_middle_gives_one_sentence(own: Folder, make_map: Callable[..., StoredMap]) -> None:
+    with MapStore(own.explanations) as store:
+        for i in range(100):
+            store.put(make_map(image_id=i))
+    with sqlite3.connect(own.explanations) as connection:
+        page = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'explanation'").fetchone()[0]
+    connection.close()
+    with own.explanations.open("r+b") as file:
+        file.seek(4096 * (page - 1))
+        file.write(b"\xff" * 4096)
+    before = own.current_generation()
+    with pytest.raises(WarehouseError, match=r"The map store .* failed: .*malformed"):
+        publish(own)
+    assert own.current_generation() == before
+
+
+def test_what_left_the_map_store_leaves_the_relation(own: Folder, make_map: Callable[..., StoredMap]) -> None:
+    with MapStore(own.explanations, 1 << 20) as store:
+        store.put(make_map(image_id=1))
+        publish(own)
+        giant = np.random.default_rng(0).random((600, 600), dtype=np.float32)
+        store.put(make_map(image_id=2, map=giant))
+        assert publish(own).changed
+    with warehouse.open(own.root) as w:
+        assert w.sql("SELECT image_id FROM explanations").fetchall() == [(2,)]
 
 
 def test_a_read_only_folder_gives_one_sentence(own: Folder) -> None:

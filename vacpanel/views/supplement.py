@@ -15,7 +15,7 @@ import param
 from bokeh.models import HoverTool, NumeralTickFormatter
 
 from vacpanel import serving
-from vacpanel.controller import Controller
+from vacpanel.controller import Controller, Row
 from vacpanel.palette import NEUTRAL, model_colors, root_colors
 from vacpanel.render import upsample
 from vacpanel.views.base import View
@@ -54,7 +54,8 @@ class Supplement(View):
         self.controller = Controller.of(warehouse, self.state)
         self._media = serving.media_of(warehouse)
         self._body = pn.Column(sizing_mode="stretch_both", min_height=120)
-        self.controller.param.watch(self._busy_changed, "busy")
+        self._compared: list[Row] = []
+        self.controller.param.watch(self._rows_changed, ["busy", "rows"])
         self._arrange()
 
     @param.depends("state.classes", "state.models", "state.images", "state.measure", "state.generation", watch=True)
@@ -63,12 +64,12 @@ class Supplement(View):
             self.heading = self.title
             self._body[:] = [empty("No model has been run yet.")]
             return
-        comparison = self._comparison()
+        self._compared = self._comparable()
         on_class = self._accuracies_on_class() if self.state.classes else None
         parts: list[Any] = [] if on_class is None else [_pane(on_class)]
-        if comparison is not None:
+        if self._compared:
             self.heading = "Comparison of the models"
-            maps = self._picture_and_matrix(*comparison)
+            maps = self._picture_and_matrix(self._compared)
             tabs = [("Maps", maps)] + ([("Accuracy on the class", parts[0])] if parts else [])
             parts = [pn.Tabs(*tabs, sizing_mode="stretch_both", margin=(0, 4))]
         if not parts:
@@ -80,9 +81,16 @@ class Supplement(View):
             self.heading = "Classes worth a look"
         self._body[:] = parts
 
-    def _busy_changed(self, event: param.parameterized.Event) -> None:
-        if not event.new:
+    def _rows_changed(self, *_: param.parameterized.Event) -> None:
+        # What was compared before stays until there is something new, or nothing.
+        if not self.controller.busy and self._comparable() != self._compared:
             self._arrange()
+
+    def _comparable(self) -> list[Row]:
+        """Return the rows of a finished comparison of models on one image; none before, or if there is no such."""
+        rows = [row for row in self.controller.rows if row.digest and row.visible]
+        one_image = len({row.image_id for row in rows}) == 1
+        return rows if one_image and len(rows) > 1 and not self.controller.busy else []
 
     # -- before a class is chosen ---------------------------------------------------------------------------------
 
@@ -182,19 +190,12 @@ class Supplement(View):
 
     # -- after a comparison ---------------------------------------------------------------------------------------
 
-    def _comparison(self) -> tuple[int, list[str], np.ndarray] | None:
-        """Return (image, model labels, maps) of a finished comparison of models on one image, else None."""
-        rows = [row for row in self.controller.rows if row.attention is not None]
-        images = {row.image_id for row in rows}
-        if self.controller.busy or len(images) != 1 or len(rows) < 2:
-            return None
-        maps = np.stack([upsample(row.attention, (COMPARE_SIDE, COMPARE_SIDE)) for row in rows])
-        return images.pop(), [str(row.facts["label"]) for row in rows], maps
-
-    def _picture_and_matrix(self, image_id: int, labels: list[str], maps: np.ndarray) -> Viewable:
+    def _picture_and_matrix(self, rows: list[Row]) -> Viewable:
         from etl.explain.similarity import similarity
 
-        matrix = np.asarray(similarity(maps, self.state.measure))
+        labels = [str(row.facts["label"]) for row in rows]
+        maps = [upsample(row.attention, (COMPARE_SIDE, COMPARE_SIDE)) for row in rows if row.attention is not None]
+        matrix = np.asarray(similarity(np.stack(maps), self.state.measure))
         data = [(labels[j], labels[i], float(matrix[i, j])) for i in range(len(labels)) for j in range(len(labels))]
         heat = hv.HeatMap(data, ["model", "other"], "similarity").opts(
             cmap="Cividis",
@@ -213,7 +214,7 @@ class Supplement(View):
             sizing_mode="stretch_width",
             min_width=0,
         )
-        head = pn.Row(_picture(self._media.image(image_id, 144)), says, sizing_mode="stretch_width")
+        head = pn.Row(_picture(self._media.image(rows[0].image_id, 144)), says, sizing_mode="stretch_width")
         return pn.Column(head, _pane(heat), sizing_mode="stretch_both", margin=0)
 
     def body(self) -> Viewable:

@@ -10,8 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from etl.demo.dataset import arrays
 from etl.explain import Context, PreparedModel, explain
 from etl.explain.bbmp import BBMP, BBMPParameters, _blurred, _disk, _enlargement, _radii, _Search, _shifted
+from etl.models import resolve
 from warehouse.errors import UserError
 
 SIDE = 56
@@ -145,3 +147,71 @@ def test_needs_no_layer():
 def test_parameters_out_of_range_are_refused(images, wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         explain(StripeDetector(), images, method=BBMP(), **wrong)
+
+
+def test_the_search_ends_when_it_has_come_to_rest(images):
+    class Counting(StripeDetector):
+        passes = 0
+
+        def forward(self, x):
+            Counting.passes += len(x)
+            return super().forward(x)
+
+    model, targets = Counting(), torch.tensor([1, 1])
+    maps, counts = [], []
+    for early_stop in (True, False):
+        Counting.passes = 0
+        maps.append(explain(model, images, targets, BBMP(), early_stop=early_stop))
+        counts.append(Counting.passes)
+    assert counts[0] < 0.6 * counts[1]
+    assert counts[1] >= 2 * 300
+    prepared = PreparedModel(model, images)
+    with prepared.session():
+        batch = prepared.images(images)
+        scores = prepared.scores(batch)
+        method = BBMP()
+        found = [
+            method.attribute(prepared, batch, targets, BBMPParameters(early_stop=early), Context()).maps[:, None]
+            for early in (True, False)
+        ]
+        search = _Search(prepared, batch, targets, scores)
+        stopped, full = (search.objective(1 - found_maps, BBMPParameters()) for found_maps in found)
+    assert (stopped <= 1.1 * full).all()
+
+
+def test_images_come_to_rest_each_in_its_own_time(images):
+    """A batch in which one image rests early gives the masks that the images have alone."""
+    blank = torch.full_like(images[:1], 0.05)  # nothing to find: at rest at once
+    batch, targets = torch.cat([blank, images]), torch.tensor([1, 1, 1])
+    together = _masks(batch, targets)
+    for i in range(3):
+        torch.testing.assert_close(together[i], _masks(batch[i : i + 1], targets[:1])[0], rtol=0, atol=1e-4)
+
+
+def _masks(batch, targets):
+    prepared, method = PreparedModel(StripeDetector(), batch), BBMP()
+    with prepared.session():
+        parameters = BBMPParameters(iterations=60)
+        return method.attribute(prepared, prepared.images(batch), targets, parameters, Context()).maps
+
+
+@pytest.mark.slow
+def test_deleting_the_region_halves_the_probability_on_demo_images():
+    pytest.importorskip("fontawesomefree", reason="the demo's images are drawn with the extra 'demo'")
+    loaded = resolve("demo:resnet18").load()
+    pixels, labels = arrays("test", 2)
+    images = loaded.preprocess.batch(torch.from_numpy(pixels[:100].copy()).permute(0, 3, 1, 2))
+    model = PreparedModel(loaded.module, images, fold=True, channels_last=True)
+    method, halved = BBMP(), 0
+    with model.session():
+        images = model.images(images)
+        targets = torch.from_numpy(labels[:100].copy())
+        found = method.attribute(model, images, targets, BBMPParameters(), Context())
+        search = _Search(model, images, targets, found.logits)
+        start = search.objective(search.initial(), BBMPParameters())
+        mask = 1 - found.maps[:, None]
+        assert (search.objective(mask, BBMPParameters()) < start).float().mean() >= 0.95
+        halved = int((search._probability(mask) <= 0.5 * search._original).sum())
+    assert halved >= 90
+    # Not by deleting everything.
+    assert float(found.maps.mean()) < 0.5

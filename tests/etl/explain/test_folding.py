@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 
 import pytest
 import torch
@@ -42,7 +43,7 @@ def test_scores_stay_and_the_original_is_not_touched(name, pairs):
     images = torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
         expected = model(images)
-        assert fold_batch_norms(twin) == pairs
+        assert fold_batch_norms(twin, images[:1]) == pairs
         found = twin(images)
     assert (found - expected).abs().max() <= 1e-4 * expected.std()
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
@@ -80,20 +81,65 @@ class _Twice(nn.Module):
         return (self.norm(y) + y).mean((2, 3))
 
 
-class _Branching(nn.Module):
+class _Returned(nn.Module):
+    """What the convolution returns is also a result, looked at by nobody else."""
+
     def __init__(self):
         super().__init__()
         self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
 
     def forward(self, x):
+        y = self.conv(x)
+        return self.norm(y).mean((2, 3)), y
+
+
+class _Branching(_Returned):
+    """Cannot be traced symbolically."""
+
+    def forward(self, x):
         return self.norm(self.conv(x)).mean((2, 3)) if x.sum() > 0 else x.mean((2, 3))
 
 
-@pytest.mark.parametrize("model", [_Twice(), _Branching()], ids=["shared", "not traceable"])
+@pytest.mark.parametrize("model", [_Twice(), _Returned()], ids=["shared", "returned"])
 def test_what_cannot_be_folded_is_left_alone(model):
     twin = shadow(model.eval())
-    assert fold_batch_norms(twin) == 0
+    assert fold_batch_norms(twin, torch.rand(1, 3, 9, 9)) == 0
     assert [type(part) for part in twin.modules()] == [type(part) for part in model.modules()]
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in twin.modules())
+
+
+def test_control_flow_is_no_obstacle():
+    model, images = _Branching().eval(), torch.rand(2, 3, 9, 9)
+    model.norm.running_mean.normal_()
+    twin = shadow(model)
+    assert fold_batch_norms(twin, images[:1]) == 1
+    with torch.inference_mode():
+        torch.testing.assert_close(twin(images), model(images))
+
+
+def test_folding_in_one_thread_does_not_disturb_another():
+    """Symbolic tracing would: it changes ``nn.Module.__call__`` for all threads."""
+    model, images = _trained_like("resnet18"), torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = model(images)
+    stop, wrong = threading.Event(), []
+
+    def run():
+        while not stop.is_set():
+            with torch.inference_mode():
+                found = model(images)
+            if type(found) is not torch.Tensor or not torch.equal(found, expected):
+                wrong.append(found)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        for _ in range(10):
+            assert fold_batch_norms(shadow(model), images) == PAIRS["resnet18"]
+    finally:
+        stop.set()
+        thread.join()
+    assert not wrong
 
 
 def test_a_hook_on_a_folded_normalisation_sees_the_same_tensor():
@@ -103,7 +149,7 @@ def test_a_hook_on_a_folded_normalisation_sees_the_same_tensor():
         twin = shadow(model)
         twin.layer4[1].bn2.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
         if fold:
-            fold_batch_norms(twin)
+            fold_batch_norms(twin, images)
         with torch.inference_mode():
             twin(images)
     torch.testing.assert_close(seen[0], seen[1], rtol=1e-4, atol=1e-4)

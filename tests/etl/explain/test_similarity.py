@@ -57,6 +57,20 @@ def test_equals_the_double_loop(maps, measure, function):
     np.testing.assert_allclose(matrix, _algorithm_2(maps, function), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(224, 224), (7, 7), (20, 50), (33, 8)])
+def test_hashes_equal_those_of_single_maps_of_any_size(shape):
+    random = np.random.default_rng(2)
+    maps = np.stack([resize(random.random((5, 5)), shape, order=1) for _ in range(6)])
+    np.testing.assert_array_equal(similarity(maps, "hash"), _algorithm_2(maps, _hash))
+
+
+@pytest.mark.parametrize(("measure", "function"), [("l1", _l1), ("mse", _mse)])
+def test_maps_that_hardly_differ_lose_no_digits(maps, measure, function):
+    nearly = maps[0] + 1e-7 * np.random.default_rng(3).random(maps[0].shape)
+    pair = np.stack([maps[0], nearly])
+    np.testing.assert_allclose(similarity(pair, measure), _algorithm_2(pair, function), rtol=1e-9)
+
+
 @pytest.mark.parametrize("measure", MEASURES)
 def test_symmetric_with_the_best_value_on_the_diagonal(maps, measure):
     matrix = similarity(maps, measure)

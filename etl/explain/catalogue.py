@@ -1,0 +1,146 @@
+"""What requests refer to: models, images and predictions of a warehouse, remembered while it does not change.
+
+A question to DuckDB costs a millisecond or more whatever it is, and a request for a map that is in the store should
+cost less than five.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import warehouse
+from etl.classes import ClassTable
+from warehouse.rows import ImageRow
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from warehouse import Warehouse
+    from warehouse.folder import Folder
+    from warehouse.rows import ModelRow
+
+IMAGES = 64
+"""Images that are asked for together, by id: a question about many costs hardly more than one about a single one."""
+
+PREDICTIONS = 4096
+"""Images whose predictions by one model are asked for together."""
+
+REMEMBERED = 1000
+"""Such answers, after which all are forgotten: some tens of megabytes."""
+
+
+_NONE = -1
+
+
+class Catalogue:
+    """The newest published state of a warehouse; there need not be one yet. Any thread may ask.
+
+    Parameters
+    ----------
+    folder
+        Of the warehouse.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._opened: Warehouse | None = None
+        self._known: Known | None = None
+
+    def current(self) -> Known:
+        """Return what is known of the newest generation.
+
+        Raises
+        ------
+        WarehouseError
+            If nothing is published yet.
+        """
+        with self._lock:
+            if self._opened is None:
+                self._opened = warehouse.open(self._folder.root)
+            elif self._opened.refresh():
+                self._known = None
+            if self._known is None:
+                self._known = Known(self._opened)
+            return self._known
+
+    def close(self) -> None:
+        """Close the warehouse."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+
+
+class Known:
+    """Rows of one generation of a warehouse, each asked for once.
+
+    Parameters
+    ----------
+    opened
+        The warehouse.
+    """
+
+    def __init__(self, opened: Warehouse) -> None:
+        self._opened = opened
+        self._lock = threading.Lock()
+        self._models: dict[str, ModelRow] = {}
+        self._images: dict[int, dict[int, ImageRow]] = {}
+        self._predictions: dict[tuple[str, int], NDArray[np.int32]] = {}
+
+    @cached_property
+    def classes(self) -> ClassTable:
+        """The class table."""
+        columns = self._opened.classes()
+        return ClassTable(tuple(columns["class_name"]), tuple(columns["root_class"]), tuple(columns["wnid"]))
+
+    def model(self, name: str) -> ModelRow:
+        """Return all about a model by its canonical name; ``WarehouseError`` if there is no such model."""
+        if name not in self._models:
+            self._models[name] = self._opened.model_row(name)
+        return self._models[name]
+
+    def image(self, image_id: int) -> ImageRow:
+        """Return all about an image; ``WarehouseError`` if there is no such image."""
+        block, start, end = _block(image_id, IMAGES)
+        with self._lock:
+            if block not in self._images:
+                _make_room(self._images)
+                rows = self._opened.sql(
+                    "SELECT image_id, root, path, i.class_id, class_name, root_class, width, height, sha256"
+                    " FROM images AS i JOIN classes AS c ON c.class_id = i.class_id WHERE image_id BETWEEN ? AND ?",
+                    [start, end],
+                ).fetchall()
+                self._images[block] = {row[0]: ImageRow(*row) for row in rows}
+            found = self._images[block].get(image_id)
+        return self._opened.image(image_id) if found is None else found
+
+    def predicted(self, model: str, image_id: int) -> int | None:
+        """Return the class that a model predicts for an image; None if the warehouse has no prediction."""
+        block, start, end = _block(image_id, PREDICTIONS)
+        with self._lock:
+            if (model, block) not in self._predictions:
+                _make_room(self._predictions)
+                found = self._opened.sql(
+                    "SELECT image_id, predicted_class_id FROM predictions WHERE model = ? AND image_id BETWEEN ? AND ?",
+                    [model, start, end],
+                ).fetchnumpy()
+                labels = np.full(PREDICTIONS, _NONE, np.int32)
+                labels[found["image_id"] - start] = found["predicted_class_id"]
+                self._predictions[model, block] = labels
+            label = int(self._predictions[model, block][image_id - start])
+        return None if label == _NONE else label
+
+
+def _block(image_id: int, size: int) -> tuple[int, int, int]:
+    """Return the number of the block that an image is in, and its first and last image."""
+    block = image_id // size
+    return block, block * size, block * size + size - 1
+
+
+def _make_room(remembered: dict[Any, Any]) -> None:
+    if len(remembered) >= REMEMBERED:
+        remembered.clear()

@@ -1,0 +1,44 @@
+"""What a server process holds once, and where it computes explanations."""
+
+from __future__ import annotations
+
+import pytest
+
+from vacpanel import serving
+from vacpanel.serving import explain_where
+from warehouse.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("asked", "flags", "where"),
+    [
+        (None, [], "local"),
+        (None, ["--num-procs", "1"], "local"),
+        (None, ["--num-procs", "4", "--show"], "shared"),
+        (None, ["--num-procs=0"], "shared"),
+        ("local", ["--num-procs", "4"], "local"),
+        ("shared", [], "shared"),
+        ("tcp://gpu:8786", [], "tcp://gpu:8786"),
+    ],
+)
+def test_where_explanations_are_computed(asked, flags, where):
+    assert explain_where(asked, flags) == where
+
+
+def test_an_unknown_place_is_refused():
+    with pytest.raises(UserError, match="not on 'moon'"):
+        explain_where("moon", [])
+
+
+def test_the_service_is_where_the_server_was_told(demo_warehouse, monkeypatch):
+    from etl.explain.engine import LocalEngine
+    from etl.explain.shared import SharedEngine
+
+    opened = serving.open_warehouse(demo_warehouse)
+    service = serving.explanation_service(opened)
+    assert isinstance(service._engine, LocalEngine)
+    assert serving.explanation_service(opened) is service
+    serving.close_all()
+    monkeypatch.setenv(serving.EXPLAIN_VARIABLE, "shared")
+    service = serving.explanation_service(serving.open_warehouse(demo_warehouse))
+    assert isinstance(service._engine, SharedEngine)

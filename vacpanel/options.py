@@ -1,0 +1,146 @@
+"""The options of the chosen explanation method, made from its ``Parameters``."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import panel as pn
+import panel_material_ui as pmui
+import param
+
+from vacpanel import methods
+from vacpanel.state import Selection
+from vacpanel.views.text import line
+from warehouse import UserError
+
+if TYPE_CHECKING:
+    from panel.viewable import Viewable
+
+    from vacpanel.methods import Option
+
+WIDE: dict[str, Any] = {"size": "small", "sizing_mode": "stretch_width", "margin": (6, 4)}
+SAY: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": (2, 6)}
+
+
+class MethodOptions(pn.viewable.Viewer):
+    """One widget a parameter, folded away; the state holds those that differ from the published values.
+
+    Only a method's class can tell what its options are, and that imports torch: it is asked on a thread, once somebody
+    unfolds them or a link has set some.
+    """
+
+    state = param.ClassSelector(class_=Selection, doc="The selection whose method's options are shown.")
+
+    def __init__(self, state: Selection, **params: Any) -> None:
+        super().__init__(state=state, **params)
+        self._shown = ""  # the method whose widgets these are
+        self._widgets: dict[str, Any] = {}
+        self._options: dict[str, Option] = {}
+        self._following = False
+        self._says = line("", **SAY)
+        self._reset = pmui.Button(label="Published values", variant="outlined", **WIDE)
+        self._reset.on_click(self._restore)
+        self._fold = pmui.Button(variant="text", size="small", sizing_mode="stretch_width", margin=(0, 10))
+        self._fold.on_click(self._folded)
+        self._box = pn.Column(visible=False, sizing_mode="stretch_width", margin=(0, 10))
+        self._follow()
+        if state.parameters:
+            pn.state.onload(self._check_link)
+
+    async def _check_link(self) -> None:
+        """Drop what the method does not know of the options in a link, and say so."""
+        for name, value in self.state.parameters.items():
+            try:
+                await asyncio.to_thread(methods.check, self.state.method, {name: value})
+            except UserError as error:
+                self.state.parameters = {key: kept for key, kept in self.state.parameters.items() if key != name}
+                if pn.state.notifications is not None:
+                    pn.state.notifications.warning(f"The link has an option that was left out. {error}", duration=8000)
+        if self.state.parameters and not self._box.visible:
+            await self._folded()
+
+    async def _folded(self, *_: Any) -> None:
+        self._box.visible = not self._box.visible
+        self._follow()
+        await self._fill()
+
+    @param.depends("state.method", watch=True)
+    async def _fill(self, *_: param.parameterized.Event) -> None:
+        """Make the widgets of the chosen method, unless nobody looks or they are there."""
+        name = self.state.method
+        if not self._box.visible or self._shown == name:
+            return
+        self._box[:] = [line("Reading the options", **SAY)]
+        try:
+            found = await asyncio.to_thread(methods.options, name)
+        except UserError as error:
+            self._box[:] = [line(str(error), **SAY)]
+            return
+        if name != self.state.method:  # another one was chosen meanwhile
+            return
+        self._shown = name
+        self._options = {option.name: option for option in found}
+        self._widgets = {option.name: _widget(option) for option in found}
+        self._follow()
+        for widget in self._widgets.values():
+            widget.param.watch(self._edited, "value")
+        nothing = line(f"{methods.title(name)} has no options.", **SAY)
+        self._box[:] = [self._says, *self._widgets.values(), self._reset] if found else [nothing]
+
+    def _edited(self, *_: param.parameterized.Event) -> None:
+        if self._following:
+            return
+        values = {name: _value(option, self._widgets[name].value) for name, option in self._options.items()}
+        try:
+            self.state.parameters = methods.check(self._shown, values)
+        except UserError as error:
+            self._says.object = escape(str(error))
+
+    def _restore(self, _: Any) -> None:
+        self.state.parameters = {}
+        self._follow()  # also when only a widget differs, because its value cannot be used
+
+    @param.depends("state.method", "state.parameters", watch=True)
+    def _follow(self) -> None:
+        changed = self.state.parameters
+        arrow = "▾" if self._box.visible else "▸"
+        self._fold.label = f"{arrow} Options ({len(changed)} changed)" if changed else f"{arrow} Options"
+        self._says.object = ""
+        if self._shown != self.state.method:
+            return
+        self._following = True
+        for name, option in self._options.items():
+            with suppress(ValueError):  # a value that no widget can hold; running the task says what is wrong with it
+                self._widgets[name].value = _shown(option, changed.get(name, option.default))
+        self._following = False
+
+    def __panel__(self) -> Viewable:
+        """Return the button that unfolds the options, and the options."""
+        return pn.Column(self._fold, self._box, sizing_mode="stretch_width", margin=0)
+
+
+def _widget(option: Option) -> Any:
+    common = {"label": option.name.replace("_", " "), "description": option.help or None, **WIDE}
+    if option.kind is bool:
+        return pmui.Checkbox(**common)
+    if option.choices:
+        return pmui.Select(options=[*([None] if option.may_be_none else []), *option.choices], **common)
+    return pmui.TextInput(placeholder="none" if option.may_be_none else "", **common)
+
+
+def _shown(option: Option, value: Any) -> Any:
+    """Return a parameter as its widget holds it: what is typed is text, and no text is None."""
+    if option.kind is bool or option.choices:
+        return value
+    return "" if value is None else str(value)
+
+
+def _value(option: Option, shown: Any) -> Any:
+    """Return the parameter that a widget holds; text that is none is left for the method to refuse."""
+    if option.kind in {int, float} and isinstance(shown, str) and not option.choices:
+        with suppress(ValueError):
+            return option.kind(shown)
+    return None if shown == "" and option.may_be_none else shown
