@@ -2,8 +2,8 @@
 
 *Floor*: bare forward passes of the same models over the same number of images, in the ETL's batches, number type and
 memory format, pixels at hand. *ETL*: ``etl.run`` from JPEG files to the published warehouse. *Loop*: what one would
-write with torchvision: for each model a ``DataLoader`` over an ``ImageFolder`` with the model's transform, softmax, top 5, a
-pandas frame to Parquet. All three alternate within each round.
+write with torchvision: for each model a ``DataLoader`` over an ``ImageFolder`` with the model's transform, softmax, top
+5, a pandas frame to Parquet. All three alternate within each round.
 """
 
 from __future__ import annotations

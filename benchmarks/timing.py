@@ -33,6 +33,38 @@ def ratio(times: Mapping[str, NDArray[np.float64]], of: str, to: str) -> float:
     return float(np.median(times[of] / times[to]))
 
 
+class Alongside:
+    """Times a unit again and again while something long runs, so that both meet the same load.
+
+    Parameters
+    ----------
+    unit
+        What one unit is.
+    every
+        Calls of :meth:`step` between two measurements.
+    """
+
+    def __init__(self, unit: Callable[[], object], every: int = 8) -> None:
+        self._unit = unit
+        self._every = every
+        self._calls = 0
+        self._units: list[float] = []
+        self._started = time.perf_counter()
+
+    def step(self) -> None:
+        """Measure the unit now and then; to be called from inside the long work."""
+        self._calls += 1
+        if self._calls % self._every == 1:
+            started = time.perf_counter()
+            self._unit()
+            self._units.append(time.perf_counter() - started)
+
+    def units(self) -> float:
+        """How many units the work has taken so far, without those that were measured meanwhile."""
+        own = time.perf_counter() - self._started - sum(self._units)
+        return own / float(np.mean(self._units))
+
+
 def machine(*packages: str) -> str:
     """One line about where and with what this was measured."""
     model = platform.processor() or platform.machine()

@@ -144,8 +144,14 @@ def explain(
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--port", type=int, default=5006, show_default=True)
 @click.option("--map-cache", help="Bytes that the stored heatmaps may take, such as 500M.  [default: 4G]")
+@click.option(
+    "--explain-on",
+    help="Where to explain: local, shared or tcp://scheduler:8786.  [default: shared with --num-procs, else local]",
+)
 @click.argument("panel_flags", nargs=-1, type=click.UNPROCESSED)
-def serve(directory: Path, port: int, map_cache: str | None, panel_flags: Sequence[str]) -> None:
+def serve(
+    directory: Path, port: int, map_cache: str | None, explain_on: str | None, panel_flags: Sequence[str]
+) -> None:
     """Serve the dashboard of the warehouse DIRECTORY; any flag of `panel serve` may follow."""
     import warehouse
     from warehouse.maps import LIMIT_VARIABLE, limit_from
@@ -154,7 +160,7 @@ def serve(directory: Path, port: int, map_cache: str | None, panel_flags: Sequen
     if map_cache is not None:
         limit_from(map_cache)
         os.environ[LIMIT_VARIABLE] = map_cache  # worker processes inherit it
-    _serve([str(directory)], port, list(panel_flags))
+    _serve([str(directory)], port, list(panel_flags), explain_on)
 
 
 @cli.command()
@@ -284,11 +290,11 @@ def _report(report: RunReport) -> None:
         sys.exit(1)
 
 
-def _serve(directories: list[str], port: int, panel_flags: list[str]) -> None:
+def _serve(directories: list[str], port: int, panel_flags: list[str], explain_on: str | None = None) -> None:
     """Run ``panel serve`` on the app with the media routes."""
     from vacpanel.serving import serve_app
 
-    serve_app(directories, port, panel_flags)
+    serve_app(directories, port, panel_flags, explain_on)
 
 
 def _names(text: str) -> list[str]:

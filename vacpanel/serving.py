@@ -68,6 +68,8 @@ def explanation_service(opened: warehouse.Warehouse) -> ExplanationService:
     UserError
         If the server was told to compute explanations on a cluster, and that does not answer.
     """
+    # Read when torch is loaded: threads that wait should sleep, lest they take the processor from other sessions' work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from etl.explain.service import connect
 
     with _connecting:

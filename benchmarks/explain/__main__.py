@@ -7,7 +7,6 @@ of the rounds' ratios. Peers do the same work in the same rounds.
 from __future__ import annotations
 
 import argparse
-import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ import torch
 
 from benchmarks.explain import peers
 from benchmarks.explain.subjects import LITE, MODELS, Subject, correlation, subject
-from benchmarks.timing import machine, ratio, rounds
+from benchmarks.timing import Alongside, machine, ratio, rounds
 from etl.explain import Context, Method, load_method, parameters_of
 from etl.explain.bbmp import _Search
 from etl.explain.classes import attribute_classes
@@ -151,39 +150,34 @@ def score_cam(options: argparse.Namespace) -> None:
 
 
 def _end_to_end(what: Subject, with_peers: bool) -> str:
+    ours(what, "grad-cam")  # prepares the model
+    before = what.prepared.forwards
+    clock = Alongside(what.forward)
     previews: list[tuple[float, torch.Tensor]] = []
-    started = [0.0]
 
     def progress(_fraction: float, maps: torch.Tensor | None) -> None:
         if maps is not None and not previews:
-            previews.append((time.perf_counter() - started[0], maps[0].clone()))
+            previews.append((clock.units(), maps[0].clone()))
+        clock.step()
 
-    found: dict[str, Attribution] = {}
-
-    def exact() -> None:
-        previews.clear()
-        started[0] = time.perf_counter()
-        found["exact"] = ours(what, "score-cam", Context(progress=progress))
-
-    def fast() -> None:
-        found["bfloat16"] = ours(what, "score-cam", precision="bfloat16")
-
-    calls = {"exact": exact, "bfloat16": fast}
+    exact = ours(what, "score-cam", Context(progress=progress)).maps[0]
+    units, passes = clock.units(), what.prepared.forwards - before
+    fast_clock = Alongside(what.forward)
+    fast = ours(what, "score-cam", Context(progress=lambda *_: fast_clock.step()), precision="bfloat16").maps[0]
+    fast_units = fast_clock.units()
+    peer = ["-", "-"]
     if with_peers:
-        calls |= {"jac": peers.jac(what, "score-cam"), "tc": peers.torch_cam(what, "score-cam", batch_size=32)}
-    unit = rounds({"forward": what.forward}, 7)["forward"]
-    ours(what, "grad-cam")  # prepares the model
-    before = what.prepared.forwards
-    t = rounds({"exact": exact}, 1, warm=0)
-    passes = what.prepared.forwards - before
-    t = rounds(calls, 1, warm=0)
-    unit = float(np.median(np.append(unit, rounds({"forward": what.forward}, 7)["forward"])))
-    peer = [f"{ratio(t, key, 'exact'):.2f}" if key in t else "-" for key in ("jac", "tc")]
-    seconds, preview = previews[0] if previews else (float("nan"), found["exact"].maps[0])
+        calls = {
+            "exact": lambda: ours(what, "score-cam"),
+            "jac": peers.jac(what, "score-cam"),
+            "tc": peers.torch_cam(what, "score-cam", batch_size=32),
+        }
+        t = rounds(calls, 1, warm=0)
+        peer = [f"{ratio(t, key, 'exact'):.2f}" for key in ("jac", "tc")]
+    seen, preview = previews[0] if previews else (float("nan"), exact)
     return (
-        f"{passes:7d} {t['exact'][0] / unit:7.0f} {t['bfloat16'][0] / unit:9.0f} {peer[0]:>9} {peer[1]:>8} "
-        f"{seconds / unit:8.0f} {correlation(preview, found['exact'].maps[0]):7.4f} "
-        f"{correlation(found['bfloat16'].maps[0], found['exact'].maps[0]):7.4f}"
+        f"{passes:7d} {units:7.0f} {fast_units:9.0f} {peer[0]:>9} {peer[1]:>8} {seen:8.0f} "
+        f"{correlation(preview, exact):7.4f} {correlation(fast, exact):7.4f}"
     )
 
 
@@ -219,24 +213,24 @@ def bbmp(options: argparse.Namespace) -> None:
 
 
 def _whole_bbmp(what: Subject) -> str:
-    unit = rounds({"forward": what.forward}, 7)["forward"]
-    steps: list[float] = []
-    t = rounds(
-        {"stopped": lambda: ours(what, "bbmp", Context(progress=lambda fraction, _maps: steps.append(fraction)))},
-        1,
-        warm=0,
-    )
-    unit = float(np.median(np.append(unit, rounds({"forward": what.forward}, 7)["forward"])))
+    clock, steps = Alongside(what.forward), []
+
+    def progress(fraction: float, _maps: torch.Tensor | None) -> None:
+        steps.append(fraction)
+        clock.step()
+
+    stopped_map = ours(what, "bbmp", Context(progress=progress)).maps
+    units = clock.units()
     with what.prepared.session():
         images = what.prepared.images(what.images)
         scores = what.prepared.scores(images)
         search = _Search(what.prepared, images, scores.argmax(1), scores)
         parameters = load_method("bbmp").Parameters()
-        masks = [1 - ours(what, "bbmp", early_stop=early).maps[:, None] for early in (True, False)]
+        masks = [1 - found[:, None] for found in (stopped_map, ours(what, "bbmp", early_stop=False).maps)]
         with torch.no_grad():
             stopped, full = (float(search.objective(mask, parameters)) for mask in masks)
             left = float(search._probability(masks[0]) / search._original)
-    return f"{t['stopped'][0] / unit:9.0f} {len(steps):11d} {stopped / full:10.2f} {left:12.3f}"
+    return f"{units:9.0f} {len(steps):11d} {stopped / full:10.2f} {left:12.3f}"
 
 
 def main() -> None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 from typing import TYPE_CHECKING
 
-os.environ["TQDM_DISABLE"] = "1"  # before pytorch-grad-cam reads it
-
 import torch
-from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, ScoreCAM
+from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, ScoreCAM, score_cam
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torchcam import methods as torchcam
 
@@ -24,6 +21,7 @@ if TYPE_CHECKING:
     from benchmarks.explain.subjects import Subject
 
 logging.getLogger().setLevel(logging.ERROR)
+score_cam.tqdm.tqdm = lambda steps: steps  # no progress bars in the tables
 
 
 def jac(subject: Subject, method: str) -> Callable[[], object]:

@@ -109,13 +109,9 @@ class Computer:
     def _model(self, task: Task, example: DecodedImage, turn: Turn) -> HeldModel:
         held = self.models.find(task.model)
         if held is None:
-            with turn.loading():
-                with turn.aside():
-                    loaded = self.models.fetch(task.model)
+            with turn.loading(), turn.aside():
                 # Somebody whose work had begun before may have been quicker.
-                held = self.models.find(task.model) or self.models.prepare(
-                    task.model, loaded, task.classes, example.image
-                )
+                held = self.models.find(task.model) or self.models.load(task.model, task.classes, example.image)
         return held
 
     def _attribute(self, tasks: list[Task], held: HeldModel, pixels: list[Tensor], turn: Turn) -> list[StoredMap]:
@@ -136,7 +132,8 @@ class Computer:
                 confidence, predicted = torch.softmax(found.logits.float(), dim=1).max(dim=1)
                 low = normalise(found.maps).cpu().numpy()
                 reasons = [() if reason is None else (reason,) for reason in degenerate(found.maps)]
-                attention = normalise(found.maps, (batch.shape[2], batch.shape[3])).cpu().numpy()
+            # Only the small map leaves the device; enlarging it here gives the same numbers.
+            attention = normalise(torch.from_numpy(low), (batch.shape[2], batch.shape[3])).numpy()
         finally:
             self._running.remove(prepared)
             self._forwards += prepared.forwards

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+# Here, not in the threads that load models: two that import it at once see each other's half.
+import torchvision.models  # noqa: F401
 
 from etl.classes import ClassTable, match_outputs
 from etl.explain.prepared import PreparedModel
@@ -15,8 +18,6 @@ from etl.models.checkpoints import state_sha256
 from warehouse.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import torch
     from PIL.Image import Image
 
@@ -34,9 +35,6 @@ class HeldModel:
 
 class HeldModels:
     """Least recently used models leave when the memory budget is spent. Any thread may ask.
-
-    A model is brought in two steps: :meth:`fetch` takes long and disturbs nobody, :meth:`prepare` must be the only one
-    that has to do with models in the whole process.
 
     Parameters
     ----------
@@ -63,29 +61,13 @@ class HeldModels:
                 self._models.move_to_end(row.key)
             return held
 
-    def fetch(self, row: ModelRow) -> LoadedModel:
-        """Load the model of a row of the warehouse.
-
-        Raises
-        ------
-        UserError
-            If it cannot be loaded, or has other weights now. Nothing is remembered of it: the next call tries again.
-        """
-        with _explained(row):
-            loaded = resolve(row.model).load()
-            if state_sha256(loaded.module) != row.weights_sha256:
-                raise UserError("its weights are not those of its predictions; run `vacpanel etl` with it again.")
-            return loaded
-
-    def prepare(self, row: ModelRow, loaded: LoadedModel, classes: ClassTable, example: Image) -> HeldModel:
-        """Make a model ready and keep it; no other thread may run a module or prepare one meanwhile.
-
-        Folding traces the model, and while ``torch.fx`` traces it changes how all modules of the process are called.
+    def load(self, row: ModelRow, classes: ClassTable, example: Image) -> HeldModel:
+        """Load the model of a row of the warehouse and keep it; takes seconds.
 
         Parameters
         ----------
-        row, loaded
-            The model.
+        row
+            Names the model and the weights that its predictions were made with.
         classes
             The class table of the warehouse.
         example
@@ -94,17 +76,9 @@ class HeldModels:
         Raises
         ------
         UserError
-            If the model cannot be explained.
+            If it cannot be loaded, or has other weights now. Nothing is remembered of it: the next call tries again.
         """
-        with _explained(row):
-            order = match_outputs(classes, loaded.outputs, loaded.class_names, loaded.class_wnids)
-            images = loaded.preprocess.batch(loaded.preprocess.pixels(example)[None])
-            prepared = PreparedModel(
-                loaded.module, images, outputs=order, device=self._device, channels_last=True, fold=True
-            )
-            with suppress(UserError):  # without a layer there are still methods that need none
-                prepared.layer  # noqa: B018 - found now, so that no request pays for it
-        held = HeldModel(prepared, loaded.preprocess)
+        held = _loaded(row, classes, example, self._device)
         with self._lock:
             self._models[row.key] = held
             while len(self._models) > 1 and sum(m.prepared.nbytes for m in self._models.values()) > self._budget:
@@ -112,13 +86,23 @@ class HeldModels:
         return held
 
 
-@contextmanager
-def _explained(row: ModelRow) -> Iterator[None]:
-    """Say of which model an error speaks."""
+def _loaded(row: ModelRow, classes: ClassTable, example: Image, device: torch.device) -> HeldModel:
     try:
-        yield
+        loaded = resolve(row.model).load()
+        _check_weights(loaded, row)
+        order = match_outputs(classes, loaded.outputs, loaded.class_names, loaded.class_wnids)
+        images = loaded.preprocess.batch(loaded.preprocess.pixels(example)[None])
+        prepared = PreparedModel(loaded.module, images, outputs=order, device=device, channels_last=True, fold=True)
+        with suppress(UserError):  # without a layer there are still methods that need none
+            prepared.layer  # noqa: B018 - found now, so that no request pays for it
     except UserError as error:
         raise UserError(f"{row.model} cannot be explained: {error}") from error
     except Exception as error:
         # A provider and a user's module may raise anything.
         raise UserError(f"{row.model} cannot be explained: {type(error).__name__}: {error}") from error
+    return HeldModel(prepared, loaded.preprocess)
+
+
+def _check_weights(loaded: LoadedModel, row: ModelRow) -> None:
+    if state_sha256(loaded.module) != row.weights_sha256:
+        raise UserError("its weights are not those of its predictions; run `vacpanel etl` with it again.")

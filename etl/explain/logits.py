@@ -17,7 +17,7 @@ def logits_of(output: object, batch: int) -> Tensor:
     ----------
     output
         A tensor; or a tuple, list, mapping or record of several outputs, as of GoogLeNet, Inception or Hugging Face
-        models: then its ``logits``, else the first tensor of the right shape.
+        models: then its ``logits``, else the first floating-point tensor of the right shape.
     batch
         Number of images that went in, B.
 
@@ -32,7 +32,9 @@ def logits_of(output: object, batch: int) -> Tensor:
         If there is no tensor of that shape.
     """
     for candidate in _candidates(output):
-        if isinstance(candidate, Tensor) and candidate.ndim == 2 and candidate.shape[0] == batch:
+        if not isinstance(candidate, Tensor) or not candidate.is_floating_point():
+            continue
+        if candidate.ndim == 2 and candidate.shape[0] == batch:
             return candidate
     shown = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
     raise UserError(

@@ -95,6 +95,8 @@ class Meeting:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 text=True,
+                # OpenMP threads that wait should sleep: those of several pieces of work share the processors.
+                env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
                 start_new_session=True,
             )
             assert process.stdout is not None

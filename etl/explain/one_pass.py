@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from etl.explain.prepared import PreparedModel
 
 _MOST = 64
+_CLASSES = 32  # gradients of so many classes are held at once
 
 
 class OnePassMethod(ABC):
@@ -83,10 +84,10 @@ def attribute_together(
         classes = choose_targets(logits, None if targets is None else targets[part])
         columns = classes.unsqueeze(1) if classes.ndim == 1 else classes
         maps: list[list[Tensor]] = [[] for _ in methods]
-        for column in columns.unbind(dim=1):
-            gradients = cut.gradients(column)
-            for made, method in zip(maps, methods, strict=True):
-                made.append(method.map(cut.activations, gradients).float())
+        for some in columns.split(_CLASSES, dim=1):
+            for gradients in cut.gradients_of(some):
+                for made, method in zip(maps, methods, strict=True):
+                    made.append(method.map(cut.activations, gradients).float())
         if classes.ndim == 1:
             return [made[0] for made in maps], logits, classes
         return [torch.stack(made, dim=1) for made in maps], logits, classes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -13,9 +12,6 @@ from torch.overrides import TorchFunctionMode
 
 from etl.explain import PreparedModel, explain
 from etl.explain.grad_cam import grad_cam_map
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 METHODS = {
     "grad-cam": {},
@@ -100,14 +96,6 @@ def _build(name: str) -> tuple[nn.Module, int]:
         if norms:
             model(torch.randn(2, 3, side, side))
     return model.eval(), side
-
-
-@pytest.fixture(autouse=True)
-def _two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 def _speaking_target(model: nn.Module, image: Tensor) -> tuple[PreparedModel, Tensor]:

@@ -344,6 +344,7 @@ def test_queued_work_is_dropped_when_the_last_requester_leaves(device):
     assert gone.cancel()
     device.run(*futures, other, *device.submit(Steps("last")))
     assert device.log == ["blocker", "last", "shared"]
+    assert ["gone"] not in device.calls
     with pytest.raises(CancelledError):
         gone.result(WAIT)
 
