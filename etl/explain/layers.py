@@ -249,11 +249,15 @@ def _watch(model: nn.Module, example: Tensor) -> list[_Output]:
     calls: Counter[tuple[str, bool]] = Counter()
     working: list[str] = []
     pooled: list[Tensor] = []
+    # Shapes of maps whose pixels are put in one row, (C, h * w): those are no tokens.
+    rows: set[tuple[int, ...]] = set()
 
     def note(name: str, module: nn.Module | None, tensor: object, source: object = None) -> None:
         calls[name, module is None] += 1
-        if not isinstance(tensor, Tensor):
+        if not isinstance(tensor, Tensor) or (tensor.ndim == 3 and tuple(tensor.shape[1:]) in rows):
             return
+        if tensor.ndim == 4:
+            rows.add((tensor.shape[1], tensor.shape[2] * tensor.shape[3]))
         layer = Layer(name, calls[name, module is None], function=module is None)
         placed = None if any(tensor is other for other in pooled) else _placed(layer, tensor, example)
         went_in = source if isinstance(source, Tensor) else None
@@ -286,14 +290,16 @@ def _watch(model: nn.Module, example: Tensor) -> list[_Output]:
 
 def _placed(layer: Layer, tensor: Tensor, image: Tensor) -> Layer | None:
     """Say how a tensor lies on the image: as a map, or as tokens in rows; None if it does not, or is one pixel."""
-    if len(tensor) != len(image) or not tensor.is_floating_point() or 0 in tensor.shape:
-        return None  # another batch: windows of a shifted-window transformer
+    if tensor.ndim not in {3, 4} or not tensor.is_floating_point() or 0 in tensor.shape:
+        return None
+    if len(tensor) != len(image):
+        return None  # windows of a transformer, in a batch of their own
     if tensor.ndim == 4:
         last = _distortion(tensor.shape[1:3], image) < _distortion(tensor.shape[2:], image)
         height, width = tensor.shape[1:3] if last else tensor.shape[2:]
         return replace(layer, channels_last=last) if height * width > 1 else None
     # Tokens of functions have no name that a user would know; the module around them returns them, too.
-    grid = _grid(tensor.shape[1], image) if tensor.ndim == 3 and not layer.function else None
+    grid = None if layer.function else _grid(tensor.shape[1], image)
     return None if grid is None else replace(layer, grid=grid)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _HALF = (torch.float16, torch.bfloat16)
+_NO_WEIGHTS = "The model is on the meta device and has no weights; load them before explaining it."
 
 
 @contextmanager
@@ -81,9 +82,17 @@ def shadow(module: nn.Module) -> nn.Module:
 
 
 def placement(module: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Device and floating-point type of a module's first floating-point tensor; CPU and float32 without one."""
+    """Device and floating-point type of a module's first floating-point tensor; CPU and float32 without one.
+
+    Raises
+    ------
+    UserError
+        If the tensor is on the meta device, where nothing can be computed.
+    """
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.is_floating_point():
+            if tensor.is_meta:
+                raise UserError(_NO_WEIGHTS)
             return tensor.device, tensor.dtype
     return torch.device("cpu"), torch.float32
 
@@ -108,7 +117,7 @@ def _remember_tensors(part: nn.Module, memo: dict[int, object]) -> None:
         if nn.parameter.is_lazy(parameter):
             raise UserError("The model has lazy layers that are not initialised yet; run it once on an image first.")
         if parameter.is_meta:
-            raise UserError("The model is on the meta device and has no weights; load them before explaining it.")
+            raise UserError(_NO_WEIGHTS)
         # An inference tensor can take part in no backward pass, so it must be cloned.
         data = parameter.detach().clone() if parameter.is_inference() else parameter.detach()
         memo[id(parameter)] = nn.Parameter(data, requires_grad=False)

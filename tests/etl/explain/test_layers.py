@@ -299,10 +299,10 @@ def test_behind_the_last_attention_a_class_token_does_not_look_at_the_patches():
 def test_tokens_without_a_place_on_the_image_are_refused():
     class Scattered(Tokens):
         def forward(self, x):
-            return self.fc(self.norm(self.block(self.patches(x).flatten(2).transpose(1, 2)[:, :11])).mean(1))
+            return self.fc(self.norm(self.block(self.patches(x).flatten(2).transpose(1, 2)[:, :46])).mean(1))
 
-    with pytest.raises(UserError, match="sequences of 11 tokens, whose places on the image cannot be told"):
-        explain(Scattered(), torch.randn(1, 3, 16, 16))
+    with pytest.raises(UserError, match="sequences of 46 tokens, whose places on the image cannot be told"):
+        explain(Scattered(), torch.randn(1, 3, 28, 28))
 
 
 def test_a_small_transformer_may_pool_a_convolutional_network():
@@ -348,12 +348,12 @@ def test_queries_inside_a_block_are_no_map():
 
 
 def test_a_network_inside_a_module_that_returns_a_sequence(images):
-    """The encoder returns (B, C, h * w), which has no place on the image; the map before it has."""
+    """The encoder returns (B, C, h * w): these are not C tokens."""
 
     class Encoder(nn.Module):
         def __init__(self):
             super().__init__()
-            self.convs = nn.Sequential(nn.Conv2d(3, 7, 3, stride=4), nn.ReLU(), nn.Conv2d(7, 7, 3), nn.ReLU())
+            self.convs = nn.Sequential(nn.Conv2d(3, 9, 3, stride=4), nn.ReLU(), nn.Conv2d(9, 9, 3), nn.ReLU())
 
         def forward(self, x):
             return self.convs(x).flatten(2)
@@ -361,7 +361,7 @@ def test_a_network_inside_a_module_that_returns_a_sequence(images):
     class Whole(nn.Module):
         def __init__(self):
             super().__init__()
-            self.encoder, self.fc = Encoder(), nn.Linear(7, 5)
+            self.encoder, self.fc = Encoder(), nn.Linear(9, 5)
 
         def forward(self, x):
             return self.fc(self.encoder(x).mean(2))
