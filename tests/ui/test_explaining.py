@@ -40,7 +40,7 @@ def two_bad_models(tmp_path_factory):
 def _open(page: Page, server: str, query: str, button: str):
     page.goto(f"{server}/app?{query}")
     run = page.get_by_role("button", name=re.compile(button))
-    expect(run).to_be_enabled(timeout=30_000)
+    expect(run).to_be_enabled(timeout=90_000)
     return run
 
 
@@ -50,7 +50,7 @@ def _heatmap(page: Page, row: int):
 
 def test_a_long_method_shows_its_preview_evolving_until_it_is_stopped(page, server):
     _open(page, server, f"models=demo:resnet18,demo:alexnet&images=5&{LONG}", "Explain 2 models").click()
-    expect(page.locator(CELLS)).to_have_count(2, timeout=30_000)
+    expect(page.locator(CELLS)).to_have_count(2, timeout=90_000)
     expect(_heatmap(page, 1)).to_have_text("waiting")
     badge = _heatmap(page, 0).locator(".badge")
     expect(badge).to_have_text(re.compile(r"^preview, \d+\s%$"), timeout=60_000)
@@ -158,9 +158,9 @@ def test_the_table_fits_and_is_sorted_by_what_was_found(page, server):
 
 def test_options_are_made_from_the_method_and_end_up_in_the_link(page, server):
     page.goto(f"{server}/app?model=demo:resnet18&images=9&method=bbmp")
-    page.get_by_role("button", name="Options").click(timeout=30_000)
+    page.get_by_role("button", name="Options").click(timeout=90_000)
     iterations = page.get_by_label("iterations", exact=True)
-    expect(iterations).to_have_value("300", timeout=30_000)
+    expect(iterations).to_have_value("300", timeout=90_000)
     iterations.fill("none at all")
     iterations.press("Enter")
     expect(page.get_by_text("iterations must be a whole number", exact=False)).to_be_visible()
@@ -175,7 +175,7 @@ def test_options_are_made_from_the_method_and_end_up_in_the_link(page, server):
 
 def test_a_link_sets_options_and_names_those_that_do_not_exist(page, server):
     page.goto(f'{server}/app?model=demo:resnet18&method=bbmp&parameters={{"iterations":40,"passes":3,"seed":-1}}')
-    expect(page.get_by_text("has no parameter 'passes'", exact=False)).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("has no parameter 'passes'", exact=False)).to_be_visible(timeout=90_000)
     expect(page.get_by_text("seed must be a whole number", exact=False)).to_be_visible()
     expect(page.get_by_label("iterations", exact=True)).to_have_value("40")
     page.wait_for_url(lambda url: "passes" not in url and "seed" not in url and "iterations" in url)
