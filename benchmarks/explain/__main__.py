@@ -172,7 +172,7 @@ def _end_to_end(what: Subject, with_peers: bool) -> str:
             "jac": peers.jac(what, "score-cam"),
             "tc": peers.torch_cam(what, "score-cam", batch_size=32),
         }
-        t = rounds(calls, 1, warm=0)
+        t = rounds(calls, 3, warm=0)
         peer = [f"{ratio(t, key, 'exact'):.2f}" for key in ("jac", "tc")]
     seen, preview = previews[0] if previews else (float("nan"), exact)
     return (

@@ -1,9 +1,10 @@
-"""Batch normalisation folded into the convolution before it: the same function in fewer passes over memory."""
+"""What stands beside a convolution folded into it: the same function in fewer passes over memory."""
 
 from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,18 +14,23 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+_ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+"""Of ``torch.conv2d``, in the order in which they are given."""
 
 
 def fold_batch_norms(module: nn.Module, example: Tensor) -> int:
-    """Fold every ``Conv2d`` - ``BatchNorm2d`` pair of a frozen copy, in place.
+    """Fold batch normalisations and zero padding into the convolutions of a frozen copy, in place.
 
     In evaluation mode a batch normalisation is an affine function per channel, so it can be multiplied into the weights
-    of the convolution whose only consumer it is. Module names stay: a folded batch normalisation becomes an
-    ``nn.Identity``, and hooks that were on it see the same tensor as before.
+    of the convolution whose only consumer it is; an ``nn.ZeroPad2d`` that pads both sides alike is an argument of the
+    convolution that follows. Module names stay: what was folded becomes an ``nn.Identity``, and hooks that were on it
+    see the same tensor as before.
 
     Pairs are found by watching one pass, which concerns this thread alone; symbolic tracing would change what calling
-    a module means in all threads. What a network would do only for other images is not seen.
+    a module means in all threads. What a network would do only for other images is not seen. A subclass of
+    ``nn.Conv2d`` is watched once more and gets back what it does not use in the way of ``nn.Conv2d``.
 
     Parameters
     ----------
@@ -37,23 +43,44 @@ def fold_batch_norms(module: nn.Module, example: Tensor) -> int:
     Returns
     -------
     int
-        Number of pairs folded.
+        Number of batch normalisations folded.
     """
     with torch.no_grad():
-        pairs = _pairs(module, example)
-    for conv, name, norm in pairs:
-        _fold(conv, norm)
-        parent, _, child = name.rpartition(".")
-        setattr(module.get_submodule(parent), child, _stand_in(norm))
-    return len(pairs)
+        folds = _found(module, example)
+        for fold in folds:
+            fold.do()
+        if any(type(fold.conv) is not nn.Conv2d for fold in folds):
+            watch = _Watch()
+            with watch:
+                module(example.clone())
+            wrong = [fold for fold in folds if not any(call.is_plainly(fold.conv) for call in watch.calls)]
+            for fold in reversed(wrong):
+                fold.undo()
+    return sum(isinstance(fold.folded, nn.BatchNorm2d) for fold in folds if fold.done)
 
 
-class _Uses(TorchFunctionMode):
-    """Counts by identity how often a tensor is an argument of a function that returns tensors."""
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """One call of ``torch.conv2d``; holding the tensors, so that no identity is given twice."""
+
+    source: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    padding: Any
+    result: Tensor
+
+    def is_plainly(self, conv: nn.Conv2d) -> bool:
+        """Whether this is what ``nn.Conv2d`` would have called with the module's parameters."""
+        return self.weight is conv.weight and self.bias is conv.bias and self.padding == conv.padding
+
+
+class _Watch(TorchFunctionMode):
+    """Notes the convolutions of a pass, and how often each tensor is an argument of a function that returns tensors."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.counts: Counter[int] = Counter()
+        self.uses: Counter[int] = Counter()
+        self.calls: list[_Call] = []
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -61,70 +88,133 @@ class _Uses(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
             self.note((args, kwargs))
+        if func is torch.conv2d:
+            given = dict(zip(_ARGUMENTS, args, strict=False)) | dict(kwargs or {})
+            padding = given.get("padding", 0)
+            self.calls.append(_Call(given["input"], given["weight"], given.get("bias"), padding, result))
+            self.uses[id(result)] = 0  # not those of a tensor that had this identity before
         return result
 
     def note(self, used: object) -> None:
-        self.counts.update(id(leaf) for leaf in tree_leaves(used) if isinstance(leaf, Tensor))
+        """Count the tensors in arguments, or in what the model returns."""
+        self.uses.update(id(leaf) for leaf in tree_leaves(used) if isinstance(leaf, Tensor))
 
 
-def _pairs(module: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, str, nn.BatchNorm2d]]:
-    """Find convolutions whose output only a batch normalisation uses, each called once in a pass."""
-    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # holding the tensors, so that no identity is given twice
-    pairs: list[tuple[int, str, nn.BatchNorm2d]] = []
+@dataclass(eq=False)
+class _Fold:
+    """A convolution and the module beside it that is to become a part of it."""
+
+    root: nn.Module
+    conv: nn.Conv2d
+    name: str
+    folded: nn.BatchNorm2d | nn.ZeroPad2d
+    done: bool = False
+
+    def do(self) -> None:
+        self._before = self.conv.weight, self.conv.bias, self.conv.padding
+        if isinstance(self.folded, nn.BatchNorm2d):
+            _fold_norm(self.conv, self.folded)
+        else:
+            left, _, top, _ = self.folded.padding
+            self.conv.padding = (top, left)
+        self._put(_stand_in(self.folded))
+        self.done = True
+
+    def undo(self) -> None:
+        self.conv.weight, self.conv.bias, self.conv.padding = self._before
+        self._put(self.folded)
+        self.done = False
+
+    def _put(self, module: nn.Module) -> None:
+        parent, _, child = self.name.rpartition(".")
+        setattr(self.root.get_submodule(parent), child, module)
+
+
+def _found(module: nn.Module, example: Tensor) -> list[_Fold]:
+    """Find convolutions with a normalisation or padding that nothing else uses, each called once in a pass."""
+    entered: list[tuple[str, nn.BatchNorm2d, Tensor]] = []
+    padded: list[tuple[str, nn.ZeroPad2d, Tensor]] = []
     calls: Counter[int] = Counter()
-    uses = _Uses()
-
-    def after_conv(conv: nn.Module, _args: object, output: Tensor) -> None:
-        assert isinstance(conv, nn.Conv2d)
-        calls[id(conv)] += 1
-        made[id(output)] = conv, output
-        uses.counts[id(output)] = 0  # those of tensors that had this identity before
-
-    def before_norm(name: str, norm: nn.BatchNorm2d, args: tuple[Any, ...]) -> None:
-        calls[id(norm)] += 1
-        if args and id(args[0]) in made:
-            pairs.append((id(args[0]), name, norm))
-
+    watch = _Watch()
     with ExitStack() as stack:
         # Exactly these types: a subclass may compute something else. The same part may have several names.
         for name, part in module.named_modules():
-            if type(part) is nn.Conv2d and _is_plain(part):
-                stack.callback(part.register_forward_hook(after_conv).remove)
-            elif type(part) is nn.BatchNorm2d and part.running_mean is not None:
+            if type(part) is nn.BatchNorm2d and part.running_mean is not None:
+                stack.callback(part.register_forward_pre_hook(_noting_input(name, entered, calls)).remove)
+            elif type(part) is nn.ZeroPad2d and part.padding[0::2] == part.padding[1::2] and _is_unwatched(part):
+                stack.callback(part.register_forward_hook(_noting_output(name, padded, calls, watch)).remove)
+        stack.enter_context(watch)
+        watch.note(module(example.clone()))
+    owners = _owners(module)
+    weights = Counter(id(call.weight) for call in watch.calls)
+    convs = {id(call.weight): owners.get(id(call.weight)) for call in watch.calls}
+    folds = []
+    for call in watch.calls:
+        conv = convs[id(call.weight)]
+        if conv is None or weights[id(call.weight)] != 1 or not call.is_plainly(conv):
+            continue
+        for name, norm, tensor in entered:
+            if tensor is call.result and watch.uses[id(tensor)] == 1 == calls[id(norm)]:
+                folds.append(_Fold(module, conv, name, norm))
+        for name, padding, tensor in padded:
+            is_only = watch.uses[id(tensor)] == 1 == calls[id(padding)]
+            if tensor is call.source and is_only and conv.padding == (0, 0) and conv.padding_mode == "zeros":
+                folds.append(_Fold(module, conv, name, padding))
+    return folds
 
-                def note(norm: nn.Module, args: tuple[Any, ...], name: str = name) -> None:
-                    assert isinstance(norm, nn.BatchNorm2d)
-                    before_norm(name, norm, args)
 
-                stack.callback(part.register_forward_pre_hook(note).remove)
-        stack.enter_context(uses)
-        uses.note(module(example.clone()))
-    return [
-        (made[key][0], name, norm)
-        for key, name, norm in pairs
-        if uses.counts[key] == 1 and calls[id(norm)] == calls[id(made[key][0])] == 1
-    ]
+def _noting_input(
+    name: str, into: list[tuple[str, nn.BatchNorm2d, Tensor]], calls: Counter[int]
+) -> Callable[..., None]:
+    def note(module: nn.BatchNorm2d, args: tuple[Any, ...]) -> None:
+        calls[id(module)] += 1
+        if args and isinstance(args[0], Tensor):
+            into.append((name, module, args[0]))
+
+    return note
 
 
-def _is_plain(conv: nn.Conv2d) -> bool:
-    """Whether nobody expects the convolution's own output, and its weight is not made anew in every pass."""
-    return not (conv._forward_hooks or conv._forward_pre_hooks) and "weight" in conv._parameters
+def _noting_output(
+    name: str, into: list[tuple[str, nn.ZeroPad2d, Tensor]], calls: Counter[int], watch: _Watch
+) -> Callable[..., None]:
+    def note(module: nn.ZeroPad2d, _args: object, output: Tensor) -> None:
+        calls[id(module)] += 1
+        watch.uses[id(output)] = 0
+        into.append((name, module, output))
+
+    return note
 
 
-def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+def _owners(module: nn.Module) -> dict[int, nn.Conv2d | None]:
+    """Tell whose weight a tensor is, by its identity; None where it belongs to several or is not to be changed."""
+    owners: dict[int, nn.Conv2d | None] = {}
+    for part in module.modules():
+        for name, parameter in part._parameters.items():
+            if parameter is None:
+                continue
+            alone = id(parameter) not in owners and isinstance(part, nn.Conv2d) and name == "weight"
+            owners[id(parameter)] = part if alone and _is_unwatched(part) else None  # type: ignore[assignment]
+    return owners
+
+
+def _is_unwatched(part: nn.Module) -> bool:
+    """Whether nobody expects the module's own output."""
+    return not (part._forward_hooks or part._forward_pre_hooks)
+
+
+def _fold_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    with torch.no_grad():
-        conv.weight, conv.bias = fuse_conv_bn_weights(
-            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-        )
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
     # Fusing makes new parameters, which would record a graph down to the first layer.
     conv.requires_grad_(requires_grad=False)
 
 
-def _stand_in(norm: nn.BatchNorm2d) -> nn.Identity:
-    """Return an identity that keeps the hooks of the batch normalisation it replaces."""
+def _stand_in(folded: nn.Module) -> nn.Identity:
+    """Return an identity that keeps the hooks of the module it replaces."""
     identity = nn.Identity().eval()
-    identity._forward_hooks = norm._forward_hooks
-    identity._forward_pre_hooks = norm._forward_pre_hooks
+    identity._forward_hooks = folded._forward_hooks
+    identity._forward_pre_hooks = folded._forward_pre_hooks
     return identity

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from etl.explain.prepared import PreparedModel
 
 _MOST = 16
+
+_KEPT = 8_000_000
+"""Numbers of noise, 32 MB, that are kept for the next image: drawing them takes a third of a forward pass."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +110,7 @@ class SmoothGradCAMPlusPlus:
         context: Context,
     ) -> Attribution:
         """Explain a batch: see :class:`etl.explain.protocol.Method`."""
-        generator = torch.Generator().manual_seed(parameters.seed)
-        # Drawn on the CPU and one for all images: a map depends neither on the device nor on its batch.
-        noise = torch.randn((parameters.samples, *images.shape[1:]), generator=generator).to(images)
+        noise = _noise(parameters.seed, parameters.samples, tuple(images.shape[1:])).to(images)
         if context.memory is not None:
             context = replace(context, memory=context.memory - noise.nbytes)
         combine = _mean_map if parameters.average == "maps" else _map_of_means
@@ -130,6 +133,18 @@ class SmoothGradCAMPlusPlus:
     ) -> Attribution:
         """Explain several classes of each image from the same noisy copies: see :mod:`etl.explain.classes`."""
         return self.attribute(model, images, targets, parameters, context)
+
+
+def _noise(seed: int, samples: int, shape: tuple[int, ...]) -> Tensor:
+    """Draw the noise (n, 3, H, W) on the CPU, one for all images: a map depends neither on the device nor its batch."""
+    if samples * math.prod(shape) <= _KEPT:
+        return _kept_noise(seed, samples, shape)
+    return torch.randn((samples, *shape), generator=torch.Generator().manual_seed(seed))
+
+
+@functools.lru_cache(maxsize=2)
+def _kept_noise(seed: int, samples: int, shape: tuple[int, ...]) -> Tensor:
+    return torch.randn((samples, *shape), generator=torch.Generator().manual_seed(seed))
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,8 @@ def test_info_counts_what_the_warehouse_holds(demo_warehouse):
 
 
 def test_a_second_run_of_the_demo_computes_nothing(demo_warehouse):
+    # Maps that other tests have stored meanwhile are not this test's business.
+    vacpanel("publish", demo_warehouse)
     target = (demo_warehouse / "warehouse.duckdb").resolve()
     vacpanel("demo", "--no-serve", "--warehouse", demo_warehouse, "--images-per-class", "4")
     assert (demo_warehouse / "warehouse.duckdb").resolve() == target
@@ -86,11 +88,12 @@ def test_explain_writes_pictures_and_maps_and_the_store_remembers(demo_warehouse
     vacpanel("publish", demo_warehouse)
     with duckdb.connect(str(demo_warehouse / "warehouse.duckdb"), read_only=True) as connection:
         rows = connection.execute(
-            "SELECT model, method, roi_area FROM explanations WHERE image_id = 3 AND model IN (?, ?) ORDER BY model",
+            "SELECT model, roi_area FROM explanations "
+            "WHERE image_id = 3 AND method = 'grad-cam' AND model IN (?, ?) ORDER BY model",
             ["demo:alexnet", "demo:resnet18"],
         ).fetchall()
-    assert [row[:2] for row in rows] == [("demo:alexnet", "grad-cam"), ("demo:resnet18", "grad-cam")]
-    assert all(0 < row[2] < 1 for row in rows)
+    assert [row[0] for row in rows] == ["demo:alexnet", "demo:resnet18"]
+    assert all(0 < row[1] < 1 for row in rows)
 
 
 def test_explain_takes_several_methods_and_says_what_failed(demo_warehouse, tmp_path):

@@ -17,6 +17,7 @@ from etl.explain.postprocess import normalise
 from etl.explain.prepared import PreparedModel
 from etl.explain.protocol import Context, NoParameters
 from etl.explain.shadow import shadow
+from etl.models import resolve
 
 # Convolutions followed by a batch normalisation of their own; DenseNet normalises before most of its convolutions.
 PAIRS = {"resnet18": 20, "mobilenet_v2": 52, "densenet121": 59, "shufflenet_v2_x0_5": 56, "efficientnet_b0": 49}
@@ -153,3 +154,54 @@ def test_a_hook_on_a_folded_normalisation_sees_the_same_tensor():
         with torch.inference_mode():
             twin(images)
     torch.testing.assert_close(seen[0], seen[1], rtol=1e-4, atol=1e-4)
+
+
+class _Padded(nn.Conv2d):
+    """As in many ports from TensorFlow: padding by a module of its own, then the function."""
+
+    def __init__(self, *args, padding, used=("bias", "padding"), **kwargs):
+        super().__init__(*args, **kwargs)
+        self.static_padding = nn.ZeroPad2d(padding)
+        self.used = used
+
+    def forward(self, x):
+        bias = self.bias if "bias" in self.used else None
+        padding = self.padding if "padding" in self.used else 0
+        return nn.functional.conv2d(self.static_padding(x), self.weight, bias, self.stride, padding)
+
+
+@pytest.mark.parametrize(
+    ("padding", "used", "folded"),
+    [
+        ((2, 2, 1, 1), ("bias", "padding"), (1, nn.Identity)),
+        ((0, 1, 0, 1), ("bias", "padding"), (1, nn.ZeroPad2d)),
+        ((1, 1, 1, 1), ("padding",), (0, nn.ZeroPad2d)),
+        ((1, 1, 1, 1), ("bias",), (0, nn.ZeroPad2d)),
+    ],
+    ids=["both", "uneven", "ignores its bias", "ignores its padding"],
+)
+def test_subclasses_of_convolution_are_folded_if_they_use_what_they_get(padding, used, folded):
+    torch.manual_seed(0)
+    conv = _Padded(3, 4, 3, stride=2, bias=False, padding=padding, used=used)
+    model = nn.Sequential(conv, nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(2))
+    images = torch.rand(2, 3, 12, 16)
+    model(images)
+    model.eval()[1].running_mean.normal_()
+    model[1].running_var.uniform_(0.5, 2)
+    twin = shadow(model)
+    assert fold_batch_norms(twin, images[:1]) == folded[0]
+    assert type(twin[0].static_padding) is folded[1]
+    torch.testing.assert_close(twin(images), model(images), rtol=1e-5, atol=1e-5)
+    assert not any(parameter.requires_grad for parameter in twin.parameters())
+
+
+def test_efficientnet_lite_is_folded():
+    pytest.importorskip("efficientnet_lite_pytorch")
+    model = resolve("efficientnet-lite:lite0").load().module.eval()
+    twin = shadow(model)
+    images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = model(images)
+        assert fold_batch_norms(twin, images) == 49
+        assert sum(isinstance(part, nn.ZeroPad2d) for part in twin.modules()) == 5  # strides of two pad unevenly
+        assert (twin(images) - expected).abs().max() <= 1e-4 * expected.std()
