@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from etl.models.checkpoints import state_sha256
 from etl.registry import EVERY_MODEL
 from etl.runs import utc_now
 from warehouse.schema import PART_SCHEMAS
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
     from etl.classes import ClassTable
     from etl.models import LoadedModel, ResolvedModel
-    from etl.predict import Runner
     from etl.preprocess import Preprocessing
     from etl.probe import Facts
+    from etl.station import Assignment
     from warehouse.parts import PartStore
 
 
@@ -28,8 +29,8 @@ class Job:
 
     Attributes
     ----------
-    model, key
-        The model and the scope of its parts.
+    model, key, fingerprint
+        The model, the scope of its parts, and what identifies its weights and preprocessing.
     missing
         Names of the shards that it has not predicted.
     failed
@@ -38,24 +39,26 @@ class Job:
         The model, while it is held in memory.
     facts
         What a first pass told.
-    order
-        The model output of each class id; None for the identity.
     example
         Pixels of one image, (1, 3, H, W).
+    assignment
+        What whoever runs it has to know.
     """
 
-    def __init__(self, model: ResolvedModel, key: str, loaded: LoadedModel, missing: set[str]) -> None:
+    def __init__(
+        self, model: ResolvedModel, key: str, fingerprint: str, loaded: LoadedModel, missing: set[str]
+    ) -> None:
         self.model = model
         self.key = key
+        self.fingerprint = fingerprint
         self.missing = missing
         self.failed = ""
         self.loaded: LoadedModel | None = loaded
         self.preprocess: Preprocessing = loaded.preprocess
         self.kind = self.preprocess.fingerprint()
         self.facts: Facts
-        self.order: tuple[int, ...] | None
         self.example: Tensor
-        self.runner: Runner
+        self.assignment: Assignment
         self._images = 0
         self._seconds = 0.0
 
@@ -69,10 +72,16 @@ class Job:
         self._images += images
         self._seconds += seconds
 
-    def write_card(self, store: PartStore, precision: str) -> None:
-        """Describe the model in the warehouse, which makes it visible."""
-        if store.exists("models", EVERY_MODEL, self.key):
-            return
+    def write_card(self, store: PartStore, latency_ms: float) -> None:
+        """Describe the model in the warehouse, which makes it visible.
+
+        Parameters
+        ----------
+        store
+            The warehouse's parts.
+        latency_ms
+            Time of one image's forward pass, in milliseconds.
+        """
         row = {
             "key": self.key,
             "model": self.model.canonical,
@@ -82,15 +91,36 @@ class Job:
             "parameters": self.facts.parameters,
             "flops": self.facts.flops,
             "input_size": self.facts.input_size,
-            "latency_ms": self.runner.latency_ms(self.example),
+            "latency_ms": latency_ms,
             "images_per_second": self.images_per_second,
-            "precision": precision,
+            "precision": self.assignment.precision,
             "weights_sha256": self.facts.weights_sha256,
             "preprocess": self.kind,
             "layer": self.facts.explanation_layer,
             "created_at": utc_now(),
         }
         store.write("models", EVERY_MODEL, self.key, pa.Table.from_pylist([row], PART_SCHEMAS["models"]))
+
+
+def fingerprint_of(model: ResolvedModel, loaded: LoadedModel | None) -> str | None:
+    """Identify a model's weights and preprocessing.
+
+    Parameters
+    ----------
+    model
+        The model.
+    loaded
+        The same, loaded; None if it is not.
+
+    Returns
+    -------
+    str or None
+        None if only the loaded model could tell.
+    """
+    known = model.fingerprint()
+    if known is not None or loaded is None:
+        return known
+    return f"{state_sha256(loaded.module)} {loaded.preprocess.fingerprint()}"
 
 
 def model_key(canonical: str, fingerprint: str, precision: str, classes: ClassTable) -> str:
@@ -101,7 +131,7 @@ def model_key(canonical: str, fingerprint: str, precision: str, classes: ClassTa
     canonical
         ``provider:name``.
     fingerprint
-        Identifies weights and preprocessing, see :meth:`etl.models.ModelProvider.fingerprint`.
+        Identifies weights and preprocessing, see :func:`fingerprint_of`.
     precision
         Number type of the forward pass.
     classes

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from etl import decode
 from etl.classes import ClassTable, match_outputs
-from etl.decode import Decoder, NoReadableImage
-from etl.job import Job, model_key
-from etl.models import ModelError, ResolvedModel
-from etl.models.checkpoints import state_sha256
-from etl.predict import Runner, default_batch_size
+from etl.decode import NoReadableImage, example_of
+from etl.job import Job, fingerprint_of, model_key
 from etl.probe import probe
 from etl.registry import EVERY_MODEL, Shard
+from etl.station import MODEL_BUDGET, Assignment
 from warehouse.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import torch
-
+    from etl.models import ResolvedModel
     from warehouse.parts import PartStore
-
-MODEL_BUDGET = 4 << 30
-"""Bytes of parameters that are held in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +27,6 @@ class Settings:
 
     Attributes
     ----------
-    device
-        Where to run.
     precision
         A key of :data:`etl.predict.PRECISIONS`.
     batch_size
@@ -43,7 +35,6 @@ class Settings:
         Models that share each decoded image; None chooses.
     """
 
-    device: torch.device
     precision: str
     batch_size: int | None = None
     group_size: int | None = None
@@ -56,14 +47,14 @@ class JobQueue:
     ----------
     store
         The warehouse's parts.
-    decoder
-        Reads the shards.
     classes
         The class table.
     shards
         The shards to predict.
     settings
         How to run.
+    remembers
+        Whether pixels that fit into memory are kept for the next group of models.
 
     Attributes
     ----------
@@ -74,13 +65,13 @@ class JobQueue:
     """
 
     def __init__(
-        self, store: PartStore, decoder: Decoder, classes: ClassTable, shards: Sequence[Shard], settings: Settings
+        self, store: PartStore, classes: ClassTable, shards: Sequence[Shard], settings: Settings, remembers: bool = True
     ) -> None:
         self.settings = settings
         self.jobs: list[Job] = []
         self.failed: dict[str, str] = {}
         self._store = store
-        self._decoder = decoder
+        self._remembers = remembers
         self._classes = classes
         self._shards = shards
         self._held = 0
@@ -114,57 +105,50 @@ class JobQueue:
                 self.jobs.sort(key=lambda j: (j.facts.flops, j.model.canonical))
 
     def groups(self) -> Iterator[list[Job]]:
-        """Yield the models that run together, loaded and on their device; they are dropped afterwards."""
+        """Yield the models that run together; what is held of them is dropped afterwards."""
         for group in self._grouped():
-            with ExitStack() as stack:
-                for job in group:
-                    try:
-                        job.runner = stack.enter_context(self._runner(job))
-                    except ModelError as error:
-                        job.failed = str(error)
-                yield group
+            yield group
             for job in group:
                 job.loaded = None
-                del job.runner
 
     def _job(self, model: ResolvedModel) -> Job | None:
-        fingerprint, loaded = model.fingerprint(), None
+        loaded, fingerprint = None, fingerprint_of(model, None)
         if fingerprint is None:
             loaded = model.load()
-            fingerprint = f"{state_sha256(loaded.module)} {loaded.preprocess.fingerprint()}"
+            fingerprint = fingerprint_of(model, loaded)
+            assert fingerprint is not None
         key = model_key(model.canonical, fingerprint, self.settings.precision, self._classes)
-        missing = {shard.name for shard in self._shards if not self._store.exists("predictions", key, shard.name)}
+        missing = {shard.name for shard in self._shards} - set(self._store.names("predictions", key))
         if not missing and self._store.exists("models", EVERY_MODEL, key):
             return None
-        return Job(model, key, loaded or model.load(), missing)
+        return Job(model, key, fingerprint, loaded or model.load(), missing)
 
     def _prepare(self, job: Job) -> None:
         loaded = job.loaded
         assert loaded is not None
-        job.order = match_outputs(self._classes, loaded.outputs, loaded.class_names, loaded.class_wnids)
-        job.example = self._decoder.example(self._shards, loaded.preprocess)
+        order = match_outputs(self._classes, loaded.outputs, loaded.class_names, loaded.class_wnids)
+        job.example = example_of(self._shards, loaded.preprocess)
         job.facts = probe(loaded, job.example)
+        pixels = job.example.shape[2] * job.example.shape[3]
+        job.assignment = Assignment(
+            job.model.canonical,
+            job.key,
+            job.fingerprint,
+            order,
+            job.facts.last_layer,
+            self.settings.precision,
+            self.settings.batch_size,
+            pixels,
+            job.facts.bytes,
+        )
         if self._held + job.facts.bytes > MODEL_BUDGET:
             job.loaded = None  # loaded again when its turn comes
         else:
             self._held += job.facts.bytes
 
-    def _runner(self, job: Job) -> Runner:
-        if job.loaded is None:
-            job.loaded = job.model.load()
-        pixels = job.example.shape[2] * job.example.shape[3]
-        return Runner(
-            job.loaded,
-            job.order,
-            job.facts.last_layer,
-            self.settings.device,
-            self.settings.precision,
-            self.settings.batch_size or default_batch_size(self.settings.device, pixels),
-        )
-
     def _grouped(self) -> Iterator[list[Job]]:
         size = self.settings.group_size
-        if size is None and self._fits():
+        if size is None and self._remembers and self._fits():
             size = 1
         group: list[Job] = []
         for job in self.jobs:
@@ -180,4 +164,4 @@ class JobQueue:
         """Whether the pixels of all images fit into the decoder's memory, for every kind of preprocessing."""
         images = sum(len(shard) for shard in self._shards)
         kinds = {job.kind: job.example.numel() * job.example.element_size() for job in self.jobs}
-        return images * sum(kinds.values()) <= self._decoder.budget
+        return images * sum(kinds.values()) <= decode.MEMORY_BUDGET

@@ -11,12 +11,10 @@ import warnings
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-import torch
-
 from etl.class_csv import read_class_csv
 from etl.classes import ClassTable, from_names
 from etl.datasets import Dataset, OpenOptions, open_dataset
-from etl.decode import Decoder
+from etl.devices import choose_device
 from etl.jobs import JobQueue, Settings
 from etl.models import ResolvedModel, resolve
 from etl.predict import PRECISIONS
@@ -24,6 +22,7 @@ from etl.registry import EVERY_MODEL, Registry, Shard
 from etl.report import Listener, Reporter, RunReport
 from etl.runs import RunRecord, command_line, interruptible
 from etl.work import Worker
+from etl.workplace import workplace
 from warehouse.errors import UserError, VacpanelError
 from warehouse.folder import Folder
 from warehouse.parts import DerivedStore, PartStore
@@ -46,6 +45,8 @@ def run(
     device: str = "auto",
     batch_size: int | None = None,
     precision: str = "auto",
+    cluster: str | None = None,
+    parts: str | None = None,
     group_size: int | None = None,
     shard_size: int = SHARD_SIZE,
     image_layout: bool = True,
@@ -72,7 +73,13 @@ def run(
     batch_size
         Images per forward pass; chosen by device and image size by default.
     precision
-        ``"float32"``, or ``"bfloat16"``, which is faster and changes a few predictions; ``"auto"`` is float32.
+        ``"float32"``; ``"tf32"``, on NVIDIA GPUs, or ``"bfloat16"``, which are faster and change a few predictions;
+        ``"auto"`` is float32.
+    cluster
+        Address of a Dask scheduler whose workers compute, or ``"local:N"`` for N processes of this machine; None
+        computes in this process. Workers must see images, weights and the warehouse's parts under the same paths.
+    parts
+        Where a new warehouse keeps its parts: a path, or a URL that ``fsspec`` understands; in its folder by default.
     group_size
         Models that share each decoded image. By default 1 while the pixels of all images fit into memory, since models
         then appear one by one at no cost, else as many as fit into memory together.
@@ -99,15 +106,28 @@ def run(
     names = [name.strip() for name in (models.split(",") if isinstance(models, str) else models) if name.strip()]
     _check_options(names, precision, limit=limit, batch_size=batch_size, group_size=group_size, shard_size=shard_size)
     table = read_class_csv(classes) if classes is not None else None
-    settings = Settings(choose_device(device), "float32" if precision == "auto" else precision, batch_size, group_size)
+    settings = Settings("float32" if precision == "auto" else precision, batch_size, group_size)
+    if cluster is None and choose_device(device).type != "cuda" and precision == "tf32":
+        raise UserError("The precision tf32 needs an NVIDIA GPU; use float32 or bfloat16.")
     resolved, unknown = _resolve(names)
     folder = Folder(warehouse)
     # Looked at before anything is written, so that a mistyped folder leaves no empty warehouse behind.
     dataset = None if folder.exists() else _open(images, table, resolved)
-    store = PartStore(folder.create())
+    folder.create()
+    if parts is not None:
+        folder.keep_parts_at(parts)
+    store = PartStore(folder)
     store.sweep()
+    DerivedStore(folder).sweep()
     command = command_line(
-        str(images), str(warehouse), names, classes=classes, limit=limit, precision=precision, device=device
+        str(images),
+        str(warehouse),
+        names,
+        classes=classes,
+        limit=limit,
+        precision=precision,
+        device=device,
+        cluster=cluster,
     )
     record = RunRecord(DerivedStore(folder), command, str(images))
     report = RunReport(record.run_id, failed=unknown)
@@ -126,16 +146,15 @@ def run(
             reporter.step("listing images")
             added = registry.register(dataset, limit, shard_size)
             shards = registry.shards(dataset.root)
-            decoder = Decoder(store)
-            stack.callback(decoder.close)
-            queue = JobQueue(store, decoder, dataset.classes, shards, settings)
+            place = stack.enter_context(workplace(cluster, store, device, lambda: interrupt.requested, reporter.say))
+            queue = JobQueue(store, dataset.classes, shards, settings, remembers=cluster is None)
             for model in resolved:
                 reporter.step(f"loading {model.canonical}")
                 queue.add(model)
             report.failed |= queue.failed
             if added or queue.jobs or report.failed:
                 record.write("running")
-            worker = Worker(folder, decoder, dataset.classes, shards, image_layout, publish_every, reporter, interrupt)
+            worker = Worker(folder, place, dataset.classes, shards, image_layout, publish_every, reporter, interrupt)
             worker.compute(queue, report)
             if not interrupt.requested:
                 worker.derive()
@@ -151,27 +170,6 @@ def run(
         report.seconds = time.monotonic() - started
         reporter.finish(report.status, _summary(report, command))
     return report
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device for ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:0"``.
-
-    Raises
-    ------
-    UserError
-        If there is no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"There is no device {name!r}; use auto, cpu, cuda or cuda:0.") from error
-    if device.type not in {"cpu", "cuda"}:
-        raise UserError(f"The device {name!r} is not supported; use auto, cpu, cuda or cuda:0.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"There is no device {name!r} here: {torch.cuda.device_count()} CUDA devices are available.")
-    return device
 
 
 def _check_options(names: list[str], precision: str, **numbers: int | None) -> None:

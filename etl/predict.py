@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from etl.scores import feature_rows, prediction_rows, softmax
 from warehouse.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from etl.decode import ShardPixels
     from warehouse.parts import PartStore
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-"""Number types of the forward pass; predictions differ a little between them."""
+PRECISIONS = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
+"""Number types of the forward pass; predictions differ a little between them. TF32 exists on NVIDIA GPUs only."""
 
 
 class Runner:
@@ -49,6 +50,13 @@ class Runner:
         A key of :data:`PRECISIONS`.
     batch_size
         Largest number of images in a forward pass; halved whenever the device's memory does not suffice.
+
+    Attributes
+    ----------
+    batch_size
+        As it is now.
+    preprocess
+        The model's preprocessing.
     """
 
     def __init__(
@@ -62,10 +70,12 @@ class Runner:
     ) -> None:
         self.batch_size = batch_size
         self._module = loaded.module
-        self._preprocess = loaded.preprocess
+        self.preprocess = loaded.preprocess
         self._order = None if order is None else np.asarray(order)
+        self._classes = loaded.outputs if order is None else len(order)
         self._tap = FeatureTap(loaded.module, last_layer)
         self._device = device
+        self._precision = precision
         self._dtype = PRECISIONS[precision]
 
     def __enter__(self) -> Runner:
@@ -101,11 +111,34 @@ class Runner:
         ModelError
             If the model raises, or returns NaN.
         """
+        if not len(pixels):
+            return np.empty((0, self._classes), np.float32), np.empty((0, 1), np.float32)
+        with torch.inference_mode(), float32_math(self._device, tf32=self._precision == "tf32"):
+            logits, features = self._forwards(pixels)
+            # Infinite logits can be meant (a masked class); what has no order cannot.
+            if bool(torch.isnan(logits).any()) or bool(torch.isposinf(logits).any()):
+                raise ModelError("it returned numbers that are not finite (NaN or infinity)")
+        result = logits.cpu().numpy()
+        if self._order is not None:
+            result = np.ascontiguousarray(result[:, self._order])
+        return result, features.cpu().numpy()
+
+    def latency_ms(self, pixels: Tensor) -> float:
+        """Median time of a forward pass for the first of some images, in milliseconds."""
+        example = self.preprocess.batch(pixels[:1].to(self._device))
+        with float32_math(self._device, tf32=self._precision == "tf32"):
+            return latency_ms(self._module, example.to(self._dtype))
+
+    def _forwards(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Classify in batches; returns logits and features on the device, where nothing has waited for them yet."""
         logits, features, start = [], [], 0
         while start < len(pixels):
             batch = pixels[start : start + self.batch_size]
             try:
-                y, x = self._forward(batch)
+                x = self.preprocess.batch(batch.to(self._device, non_blocking=True)).to(self._dtype)
+                y = logits_of(self._module(x), len(x)).float()
+                features.append(self._tap.take(y))
+                logits.append(y)
             except torch.OutOfMemoryError as error:
                 if self.batch_size == 1:
                     raise ModelError("the device has not enough memory for a single image") from error
@@ -116,32 +149,40 @@ class Runner:
                 raise
             except Exception as error:
                 raise ModelError(f"it failed: {type(error).__name__}: {error}") from error
-            logits.append(y)
-            features.append(x)
             start += len(batch)
-        result = torch.cat(logits).numpy()
-        if self._order is not None:
-            result = np.ascontiguousarray(result[:, self._order])
-        return result, torch.cat(features).numpy()
-
-    def latency_ms(self, pixels: Tensor) -> float:
-        """Median time of a forward pass for the first of some images, in milliseconds."""
-        example = self._preprocess.batch(pixels[:1].to(self._device))
-        return latency_ms(self._module, example.to(self._dtype))
-
-    def _forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.inference_mode():
-            x = self._preprocess.batch(pixels.to(self._device, non_blocking=True)).to(self._dtype)
-            logits = logits_of(self._module(x), len(x)).float()
-            features = self._tap.take(logits)
-            # Infinite logits can be meant (a masked class); what has no order cannot.
-            if bool(torch.isnan(logits).any()) or bool(torch.isposinf(logits).any()):
-                raise ModelError("it returned numbers that are not finite (NaN or infinity)")
-            return logits.cpu(), features.cpu()
+        return torch.cat(logits), torch.cat(features)
 
 
-def write_unit(store: PartStore, key: str, shard: str, runner: Runner, images: ShardPixels, classes: int) -> None:
-    """Run one model over one shard and write its parts, the one that marks the unit as done last.
+@contextmanager
+def float32_math(device: torch.device, *, tf32: bool) -> Iterator[None]:
+    """Say how a GPU multiplies float32: in full, or with factors rounded to TF32's ten bits, which is faster.
+
+    torch rounds in convolutions unless told otherwise. Elsewhere than on a GPU this changes nothing.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    settings = torch.backends.cudnn.conv, torch.backends.cuda.matmul  # type: ignore[attr-defined]
+    before = [setting.fp32_precision for setting in settings]
+    try:
+        for setting in settings:
+            setting.fp32_precision = "tf32" if tf32 else "ieee"
+        yield
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            setting.fp32_precision = value
+
+
+def write_unit(
+    store: PartStore,
+    key: str,
+    shard: str,
+    images: ShardPixels,
+    logits: NDArray[np.float32],
+    features: NDArray[np.float32],
+    classes: int,
+) -> None:
+    """Write the parts of one model over one shard, the one that marks the unit as done last.
 
     Parameters
     ----------
@@ -151,22 +192,13 @@ def write_unit(store: PartStore, key: str, shard: str, runner: Runner, images: S
         The model's key.
     shard
         The shard's name.
-    runner
-        The model.
     images
         The shard's readable images.
+    logits, features
+        What the model says of them, see :meth:`Runner.predict`.
     classes
         Number of classes of the class table.
-
-    Raises
-    ------
-    ModelError
-        If the model fails; nothing is written then.
     """
-    if len(images.image_ids):
-        logits, features = runner.predict(images.pixels)
-    else:
-        logits, features = np.empty((0, classes), np.float32), np.empty((0, 1), np.float32)
     confidences = softmax(logits) if len(logits) else logits
     sums = ConfidenceSums(classes)
     sums.add(images.class_ids, confidences)

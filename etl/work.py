@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
 from typing import TYPE_CHECKING
 
 from etl.background import Background
-from etl.decode import Decoder, ShardPixels
 from etl.derive import Deriver
-from etl.predict import write_unit
 from etl.registry import EVERY_MODEL, Shard
+from etl.station import Outcome, Unit
 from warehouse.errors import UserError
 from warehouse.parts import DerivedStore, PartStore
 from warehouse.publish import publish
@@ -21,18 +21,19 @@ if TYPE_CHECKING:
     from etl.jobs import JobQueue
     from etl.report import Reporter, RunReport
     from etl.runs import Interrupt
+    from etl.workplace import Workplace
     from warehouse.folder import Folder
 
 
 class Worker:
-    """Computes what is missing.
+    """Has computed what is missing.
 
     Parameters
     ----------
     folder
         The warehouse.
-    decoder
-        Reads the shards.
+    workplace
+        Where units are computed.
     classes
         The class table.
     shards
@@ -50,7 +51,7 @@ class Worker:
     def __init__(
         self,
         folder: Folder,
-        decoder: Decoder,
+        workplace: Workplace,
         classes: ClassTable,
         shards: list[Shard],
         image_layout: bool,
@@ -60,7 +61,7 @@ class Worker:
     ) -> None:
         self._folder = folder
         self._store = PartStore(folder)
-        self._decoder = decoder
+        self._workplace = workplace
         self._classes = classes
         self._shards = shards
         self._image_layout = image_layout
@@ -82,7 +83,14 @@ class Worker:
         """
         self._reporter.plan(len(queue.jobs), queue.work)
         with Background() as background:
-            self._groups(queue, report, background)
+            self._workplace.share(background.share)
+            for group in queue.groups():
+                self._group(group, report)
+                for job in group:
+                    self._finish(job, report, background)
+                self._workplace.forget()
+                if self._interrupt.requested:
+                    break
             background.wait()
 
     def derive(self) -> None:
@@ -95,46 +103,62 @@ class Worker:
                 self._reporter.step(f"laying out the images of {key}")
                 self._deriver.image_layout(key)
 
-    def _groups(self, queue: JobQueue, report: RunReport, background: Background) -> None:
-        for group in queue.groups():
-            for shard in self._shards:
-                jobs = [job for job in group if shard.name in job.missing and not job.failed]
-                if jobs and not self._interrupt.requested:
-                    background.share()
-                    report.computed += self._units(shard, jobs)
-            for job in group:
-                if job.failed:
-                    report.failed[job.model.canonical] = job.failed
-                    self._reporter.dropped(sum(len(s) for s in self._shards if s.name in job.missing))
-                    self._reporter.say(f"{job.model.canonical} failed: {job.failed}")
-                elif not job.missing:
-                    background.wait()  # the latency is measured in quiet
-                    job.write_card(self._store, queue.settings.precision)
-                    background.start(partial(self._complete, job))
+    def _group(self, group: list[Job], report: RunReport) -> None:
+        """Compute all units of a group of models."""
+        for job in group:
+            if job.loaded is not None:
+                try:
+                    self._workplace.prepare(job.assignment, job.loaded)
+                except UserError as error:
+                    job.failed = str(error)
+        jobs = {job.key: job for job in group}
+        pending: dict[Future[list[Outcome]], Unit] = {}
+        for shard in self._shards:
+            while len(pending) >= self._workplace.ahead:
+                self._collect(pending, jobs, report)
+            wanted = tuple(j.assignment for j in group if shard.name in j.missing and not j.failed)
             if self._interrupt.requested:
-                return
+                break
+            if wanted:
+                unit = Unit(shard, wanted, len(self._classes))
+                pending[self._workplace.submit(unit)] = unit
+        while pending:
+            if self._interrupt.requested:
+                for future in pending:
+                    future.cancel()  # has no effect on what is being computed
+            self._collect(pending, jobs, report)
 
-    def _units(self, shard: Shard, jobs: list[Job]) -> int:
-        """Run models over one shard; returns the number of predictions."""
-        computed = 0
-        start = time.perf_counter()
-        decoded = self._decoder.decode(shard, {job.kind: job.preprocess for job in jobs})
-        for job in jobs:
-            images = decoded[job.kind]
+    def _collect(self, pending: dict[Future[list[Outcome]], Unit], jobs: dict[str, Job], report: RunReport) -> None:
+        """Wait for a unit, and note what came of it."""
+        done, _ = wait(pending, return_when=FIRST_COMPLETED)
+        for future in done:
+            unit = pending.pop(future)
+            if future.cancelled():
+                continue
+            for outcome in self._workplace.outcomes(future, unit):
+                job, images = jobs[outcome.key], len(unit.shard)
+                if outcome.failure:
+                    job.failed = job.failed or outcome.failure
+                    continue
+                job.missing.discard(unit.shard.name)
+                job.count(images, outcome.seconds)
+                self._reporter.predicted(images, outcome.seconds)
+                report.computed += outcome.predictions
+
+    def _finish(self, job: Job, report: RunReport, background: Background) -> None:
+        """Report a model that failed; complete one that has all its predictions."""
+        if not (job.missing or job.failed or self._store.exists("models", EVERY_MODEL, job.key)):
+            background.wait()  # the latency is measured in quiet
             try:
-                if not isinstance(images, ShardPixels):
-                    raise images
-                write_unit(self._store, job.key, shard.name, job.runner, images, len(self._classes))
+                job.write_card(self._store, self._workplace.latency_ms(job.assignment, self._shards))
             except UserError as error:
                 job.failed = str(error)
-                continue
-            now = time.perf_counter()
-            job.count(len(shard), now - start)
-            self._reporter.predicted(len(shard), now - start)
-            job.missing.remove(shard.name)
-            computed += len(images.image_ids)
-            start = now
-        return computed
+        if job.failed:
+            report.failed[job.model.canonical] = job.failed
+            self._reporter.dropped(sum(len(s) for s in self._shards if s.name in job.missing))
+            self._reporter.say(f"{job.model.canonical} failed: {job.failed}")
+        elif not job.missing:
+            background.start(partial(self._complete, job))
 
     def _complete(self, job: Job) -> None:
         """Lay out and publish a model whose predictions and card are there."""

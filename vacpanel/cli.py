@@ -71,8 +71,17 @@ def demo(warehouse: Path, images_per_class: int, no_serve: bool, port: int, show
 @click.option("--limit", type=click.IntRange(1), help="Use only so many images, spread evenly over the classes.")
 @click.option("--batch-size", type=click.IntRange(1), help="Images a forward pass.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "tf32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="tf32 (NVIDIA GPUs only) and bfloat16 are faster and change a few predictions.",
+)
+@click.option("--cluster", help="Compute on a Dask cluster (tcp://host:8786), or in N processes here (local:N).")
+@click.option("--parts", help="Where a new warehouse keeps its parts: a path or URL (s3://...).  [default: inside it]")
 @click.option("--group-size", type=click.IntRange(1), hidden=True)
+@click.option("--shard-size", type=click.IntRange(1), default=512, hidden=True)
 def etl(images: str, warehouse: Path, models: str, **options: Any) -> None:
     """Run MODELS over the folder IMAGES and write the warehouse; run again, it does only what is missing.
 

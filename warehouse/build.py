@@ -189,7 +189,7 @@ def _mean_confidences(parts: PartStore, key: str, shards: tuple[str, ...], class
         vectors = table["sum_confidence"].combine_chunks().flatten().to_numpy()
         if len(vectors) != table.num_rows * classes:
             raise WarehouseError(
-                f"{parts.path('confidences', key, shard)} does not fit the class table of {classes} classes; "
+                f"{parts.where('confidences', key, shard)} does not fit the class table of {classes} classes; "
                 "use one warehouse per class table."
             )
         rows = vectors.reshape(-1, classes) if classes else vectors.reshape(0, 0)

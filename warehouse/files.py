@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import hashlib
 import os
 import shutil
+import socket
 import uuid
 from typing import TYPE_CHECKING
 
@@ -21,8 +24,16 @@ TEMPORARY = ".tmp-"
 
 
 def temporary_name(path: Path) -> Path:
-    """Return a fresh hidden name beside `path` that tells the process which writes it."""
-    return path.with_name(f"{TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:12]}-{path.name}")
+    """Return a fresh hidden name beside `path` that tells the process, and its machine, which writes it."""
+    return path.with_name(f"{TEMPORARY}{os.getpid()}@{_machine()}-{uuid.uuid4().hex[:12]}-{path.name}")
+
+
+def is_abandoned(temporary: Path) -> bool:
+    """Tell whether the writer of a temporary file is gone; one on another machine is taken to be at work."""
+    pid, _, machine = temporary.name.removeprefix(TEMPORARY).split("-", 1)[0].partition("@")
+    if machine not in {"", _machine()}:
+        return False
+    return not (pid.isdigit() and process_is_alive(int(pid)))
 
 
 @contextlib.contextmanager
@@ -116,6 +127,12 @@ def process_is_alive(pid: int) -> bool:
     except (PermissionError, OverflowError):
         return pid < 2**31
     return True
+
+
+@functools.cache
+def _machine() -> str:
+    """Tell machines that share a disk apart."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 def _copy_range(source: Path, target: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from warehouse import files
 from warehouse.errors import WarehouseError
+from warehouse.storage import without_password
 
 PUBLISHED_NAME = "warehouse.duckdb"
 _GENERATION = re.compile(r"(\d{6,})\.duckdb")
@@ -26,7 +28,9 @@ class Folder:
     published : Path
         `warehouse.duckdb`, what people open: a symbolic link to a copy of the current generation.
     parts : Path
-        Immutable Parquet files, the units of work of an ETL.
+        Immutable Parquet files, the units of work of an ETL, unless they lie elsewhere.
+    parts_elsewhere : Path
+        Text file with the path or URL where the parts lie, if not in `parts`.
     derived : Path
         Replaceable Parquet files computed from parts.
     generations : Path
@@ -45,6 +49,7 @@ class Folder:
         self.root = Path(root).expanduser().absolute()
         self.published = self.root / PUBLISHED_NAME
         self.parts = self.root / "parts"
+        self.parts_elsewhere = self.root / "parts.url"
         self.derived = self.root / "derived"
         self.generations = self.root / ".gen"
         self.current = self.generations / "current"
@@ -98,6 +103,36 @@ class Folder:
         except OSError as error:
             raise WarehouseError(f"Cannot make a warehouse in {self.root}: {error.strerror}.") from error
         return self
+
+    @property
+    def parts_location(self) -> Path | str:
+        """Where the parts lie: `parts`, or the path or URL that `keep_parts_at` was told."""
+        try:
+            return self.parts_elsewhere.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return self.parts
+
+    def keep_parts_at(self, location: str) -> None:
+        """Keep the parts elsewhere, for good.
+
+        Parameters
+        ----------
+        location
+            A path or URL, see `warehouse.storage.storage_at`.
+
+        Raises
+        ------
+        WarehouseError
+            If there are parts already, in another place.
+        """
+        if str(self.parts_location) == location:
+            return
+        if self.parts_elsewhere.exists() or any(self.parts.iterdir()):
+            raise WarehouseError(
+                f"{self.root} keeps its parts at {without_password(str(self.parts_location))}; "
+                "leave out --parts, or make another warehouse."
+            )
+        files.replace_text(self.parts_elsewhere, f"{location}\n")
 
     def generation_file(self, number: int) -> Path:
         """Return the path of generation `number`, as dashboards open it."""

@@ -81,8 +81,7 @@ def sweep(directory: Path, pattern: str) -> int:
     """
     removed = 0
     for path in directory.glob(f"{pattern}/{files.TEMPORARY}*"):
-        pid = path.name.removeprefix(files.TEMPORARY).split("-", 1)[0]
-        if not (pid.isdigit() and files.process_is_alive(int(pid))):
+        if files.is_abandoned(path):
             path.unlink(missing_ok=True)
             removed += 1
     return removed

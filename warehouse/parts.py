@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from warehouse import files
 from warehouse.parquet import check_kind, conform, names_in, read_tables, safe_name, sweep
 from warehouse.schema import DERIVED_SCHEMAS, PART_SCHEMAS
+from warehouse.storage import storage_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,34 +23,34 @@ _INPUTS = b"vacpanel.inputs"
 
 
 class PartStore:
-    """The immutable parts of a warehouse, `parts/<kind>/<scope>/<name>.parquet`.
+    """The immutable parts of a warehouse, `<kind>/<scope>/<name>.parquet`.
 
     A part appears under its name complete and on the disk, or not at all, and never changes afterwards. Any
-    number of threads and processes may write and read at once.
+    number of threads, processes and, where all see the same storage, machines may write and read at once.
 
     Parameters
     ----------
     folder
-        The warehouse.
+        The warehouse, which says where its parts lie; or that place itself, a path or URL.
     """
 
-    def __init__(self, folder: Folder) -> None:
-        self.folder = folder
+    def __init__(self, folder: Folder | str) -> None:
+        self.location = folder if isinstance(folder, str) else str(folder.parts_location)
+        self._storage = storage_at(self.location)
 
-    def path(self, kind: str, scope: str, name: str) -> Path:
-        """Return where the part lies, or would lie.
+    def where(self, kind: str, scope: str, name: str) -> str:
+        """Return the path or URL of a part, for people.
 
         Raises
         ------
         ValueError
             If `kind` is unknown, or `scope` or `name` is no plain file name.
         """
-        check_kind(kind, PART_SCHEMAS)
-        return self.folder.parts / kind / safe_name(scope) / f"{safe_name(name)}.parquet"
+        return self._storage.where(_path(kind, scope, name))
 
     def exists(self, kind: str, scope: str, name: str) -> bool:
         """Tell whether the part is done."""
-        return self.path(kind, scope, name).exists()
+        return self._storage.exists(_path(kind, scope, name))
 
     def write(self, kind: str, scope: str, name: str, table: pa.Table) -> bool:
         """Add a part; an existing one wins.
@@ -75,16 +76,11 @@ class PartStore:
         ValueError
             If the table does not have the columns of its kind.
         """
-        path = self.path(kind, scope, name)
-        checked = conform(table, PART_SCHEMAS[kind], f"Part {kind}/{scope}/{name}")
+        path = _path(kind, scope, name)
+        checked = conform(table, PART_SCHEMAS[kind], f"Part {path}")
         if kind == "classes":
             _check_class_ids(checked)
-        if path.exists():
-            return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with files.temporary_path(path) as temporary:
-            pq.write_table(checked, temporary, compression="zstd")
-            return files.create(temporary, path)
+        return self._storage.create(path, checked)
 
     def read(self, kind: str, scope: str, name: str) -> pa.Table:
         """Read one part.
@@ -94,24 +90,22 @@ class PartStore:
         WarehouseError
             If it does not exist or is damaged.
         """
-        return read_tables([self.path(kind, scope, name)], PART_SCHEMAS[kind])
+        return self.read_many(kind, scope, [name])
 
     def read_many(self, kind: str, scope: str, names: Sequence[str]) -> pa.Table:
         """Read several parts of one scope as one table, in the order of `names`; no names give no rows."""
-        return read_tables([self.path(kind, scope, name) for name in names], PART_SCHEMAS[kind])
+        check_kind(kind, PART_SCHEMAS)
+        return self._storage.read([_path(kind, scope, name) for name in names], PART_SCHEMAS[kind])
 
     def names(self, kind: str, scope: str) -> list[str]:
         """Return the names of the parts of one scope, sorted."""
         check_kind(kind, PART_SCHEMAS)
-        return names_in(self.folder.parts / kind / safe_name(scope))
+        return self._storage.names(f"{kind}/{safe_name(scope)}")
 
     def scopes(self, kind: str) -> list[str]:
         """Return the scopes that have parts of this kind, sorted."""
         check_kind(kind, PART_SCHEMAS)
-        directory = self.folder.parts / kind
-        if not directory.is_dir():
-            return []
-        return sorted(child.name for child in directory.iterdir() if child.is_dir() and names_in(child))
+        return [scope for scope in self._storage.directories(kind) if self._storage.names(f"{kind}/{scope}")]
 
     def sweep(self) -> int:
         """Remove what killed writers left behind; return how many files.
@@ -119,10 +113,7 @@ class PartStore:
         A temporary file whose writer still runs on this machine is left alone, so an ETL may sweep while
         another one works.
         """
-        return sum(
-            sweep(directory, pattern)
-            for directory, pattern in ((self.folder.parts, "**"), (self.folder.derived, "**"), (self.folder.root, "."))
-        )
+        return self._storage.sweep()
 
 
 class DerivedStore:
@@ -184,6 +175,10 @@ class DerivedStore:
             pq.write_table(checked.replace_schema_metadata({_INPUTS: inputs.encode()}), temporary, compression="zstd")
             files.replace(temporary, path)
 
+    def sweep(self) -> int:
+        """Remove what killed writers left behind, here and in the warehouse's folder; return how many files."""
+        return sweep(self.folder.derived, "**") + sweep(self.folder.root, ".")
+
     def read(self, kind: str, name: str) -> pa.Table:
         """Read one result.
 
@@ -198,6 +193,11 @@ class DerivedStore:
         """Return the names of the results of this kind, sorted."""
         check_kind(kind, DERIVED_SCHEMAS)
         return names_in(self.folder.derived / kind)
+
+
+def _path(kind: str, scope: str, name: str) -> str:
+    check_kind(kind, PART_SCHEMAS)
+    return f"{kind}/{safe_name(scope)}/{safe_name(name)}"
 
 
 def _check_class_ids(table: pa.Table) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from etl import dask_client
 from etl.explain.computer import PREVIEW_EVERY, Computer
 from etl.explain.engine import BATCH_ON_GPU, best_batch
 from etl.explain.protocol import Cancelled
@@ -34,9 +35,6 @@ TOPIC = "vacpanel-explanations"
 
 PREVIEW_SIDE = 64
 """Pixels of a preview's longer side at most."""
-
-CONNECT_WITHIN = 10.0
-"""Seconds to find the scheduler."""
 
 
 class ClusterEngine(Scheduler[Task, Explanation]):
@@ -61,14 +59,7 @@ class ClusterEngine(Scheduler[Task, Explanation]):
     """
 
     def __init__(self, address: str, kept: KeptMaps) -> None:
-        try:
-            import distributed
-        except ImportError as error:
-            raise UserError("Computing on a cluster needs Dask: pip install 'vacpanel[cluster]'.") from error
-        try:
-            self._client = distributed.Client(address, timeout=CONNECT_WITHIN, set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise UserError(f"No Dask scheduler answers at {address}: {error}.") from error
+        self._client = dask_client.connect(address)
         self._turns: dict[str, Turn] = {}
         self._client.subscribe_topic(TOPIC, self._hear)
         self._resources: dict[str, float] = {}
@@ -89,10 +80,9 @@ class ClusterEngine(Scheduler[Task, Explanation]):
 
     def _look_at_workers(self) -> None:
         """Adapt to workers that came or went."""
-        workers = self._client.scheduler_info()["workers"].values()
-        gpus = int(sum(worker["resources"].get("GPU", 0) for worker in workers))
+        gpus = dask_client.gpus(self._client)
         self._resources = {"GPU": 1} if gpus else {}
-        self.slots = max(1, gpus or sum(worker["nthreads"] for worker in workers))
+        self.slots = dask_client.slots(self._client)
         self.batch = max(1, BATCH_ON_GPU // gpus) if gpus else 1
 
     def _explain(self, tasks: list[Task], turn: Turn) -> list[StoredMap | BaseException]:
@@ -164,7 +154,7 @@ def explain_here(tasks: list[Task], user: str, key: str) -> list[StoredMap | Bas
 def _computer() -> tuple[Computer, Scheduler[Task, StoredMap]]:
     with _lock:
         if not _here:
-            from etl.pipeline import choose_device
+            from etl.devices import choose_device
 
             computer = Computer(choose_device("auto"))
             _here.append((computer, Scheduler(computer.explain, batch=best_batch(computer.device))))

@@ -72,7 +72,7 @@ class LocalEngine(Scheduler[Task, Explanation]):
     """
 
     def __init__(self, kept: KeptMaps, device: str = "auto", memory: int = MEMORY, batch: int | None = None) -> None:
-        from etl.pipeline import choose_device
+        from etl.devices import choose_device
 
         self.computer = Computer(choose_device(device), memory)
         super().__init__(

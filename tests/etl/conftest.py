@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 FACTORIES = """
+import time
+
 import torch
 from torch import nn
 from torchvision import transforms as T
@@ -45,6 +47,10 @@ def make(width, seed, size=24, names=NAMES, **options):
     return Net(width, **options), transform(size), names
 
 def small(): return make(4, 0)
+def slow():
+    net, t, names = small()
+    net.features.register_forward_hook(lambda *_: time.sleep(0.2))
+    return net, t, names
 def large(): return make(16, 1, size=32)
 def reordered():
     net, t, names = small()

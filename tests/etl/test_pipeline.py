@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,8 +178,8 @@ def test_grouping_does_not_change_the_result(image_folder, factories, tmp_path, 
 
 def test_a_small_memory_decodes_again(image_folder, factories, target, monkeypatch):
     monkeypatch.setattr("etl.decode.MEMORY_BUDGET", 0)
-    monkeypatch.setattr("etl.decode.Decoder.__init__.__defaults__", (None, 0))
     monkeypatch.setattr("etl.jobs.MODEL_BUDGET", 1)
+    monkeypatch.setattr("etl.station.MODEL_BUDGET", 1)
     report = etl(image_folder, [SMALL, LARGE], target)
     assert (report.computed, report.models) == (24, [SMALL, LARGE])
 
@@ -348,13 +349,14 @@ def test_ctrl_c_finishes_the_unit_and_says_how_to_go_on(image_folder, factories,
             pressed.append(True)
             os.kill(os.getpid(), signal.SIGINT)
 
-    report = etl(image_folder, [SMALL, LARGE], target, progress=press_once, shard_size=1)
+    models = [SMALL, "python:tinynets:slow"]
+    report = etl(image_folder, models, target, progress=press_once, shard_size=1)
     assert pressed
     assert signal.getsignal(signal.SIGINT) is handler
     assert report.status == "interrupted"
     assert 0 < report.computed < 24
     assert rows(target, "select status from runs") == [("interrupted",)]
-    rest = etl(image_folder, [SMALL, LARGE], target, shard_size=1)
+    rest = etl(image_folder, models, target, shard_size=1)
     assert rest.computed == 24 - report.computed
     assert rows(target, "select count(*), count(distinct (model, image_id)) from predictions") == [(24, 24)]
 
@@ -363,8 +365,8 @@ def test_an_interrupted_model_is_not_published(image_folder, factories, target):
     etl(image_folder, [SMALL], target)
     store = PartStore(Folder(target))
     [key] = store.names("models", "_")
-    store.path("models", "_", key).unlink()
-    store.path("predictions", key, "shard-00001").unlink()
+    Path(store.where("models", "_", key)).unlink()
+    Path(store.where("predictions", key, "shard-00001")).unlink()
     report = etl(image_folder, [SMALL], target)
     assert report.computed == 5
     assert report.models == [SMALL]

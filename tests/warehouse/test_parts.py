@@ -60,14 +60,14 @@ def test_one_of_many_writers_wins(parts: PartStore) -> None:
     assert parts.read("features", "net", "shard-00000").equals(features(written.index(True)))
 
 
-def test_a_failed_write_leaves_nothing(parts: PartStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_nothing(empty: Folder, parts: PartStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "sync_file", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(WarehouseError, match=r"shard-00000\.parquet: No space left on device\."):
         parts.write("features", "net", "shard-00000", features(1.0))
-    assert [path for path in parts.folder.parts.rglob("*") if path.is_file()] == []
+    assert [path for path in empty.parts.rglob("*") if path.is_file()] == []
     assert parts.names("features", "net") == []
 
 
@@ -81,20 +81,21 @@ def test_file_systems_without_hard_links(parts: PartStore, monkeypatch: pytest.M
     assert parts.read("features", "net", "shard-00000").equals(features(1.0))
 
 
-def test_sweep_removes_only_what_dead_writers_left(parts: PartStore) -> None:
+def test_sweep_removes_only_what_dead_writers_of_this_machine_left(empty: Folder, parts: PartStore) -> None:
     parts.write("features", "net", "shard-00000", features(1.0))
-    directory = parts.path("features", "net", "shard-00000").parent
-    dead, alive = (
-        directory / f"{files.TEMPORARY}999999999-aa-x.parquet",
-        directory / f"{files.TEMPORARY}{os.getpid()}-aa-x",
-    )
-    derived = parts.folder.derived / f"{files.TEMPORARY}nonsense"
-    progress = parts.folder.root / f"{files.TEMPORARY}999999999-aa-progress.json"
-    for path in (dead, alive, derived, progress):
+    directory = Path(parts.where("features", "net", "shard-00000")).parent
+    alive = files.temporary_name(directory / "x.parquet")
+    dead = alive.with_name(alive.name.replace(f"{files.TEMPORARY}{os.getpid()}@", f"{files.TEMPORARY}999999999@"))
+    elsewhere = directory / f"{files.TEMPORARY}999999999@0therhost-aa-x.parquet"
+    derived = empty.derived / f"{files.TEMPORARY}nonsense"
+    progress = empty.root / f"{files.TEMPORARY}999999999-aa-progress.json"
+    for path in (dead, alive, elsewhere, derived, progress):
         path.write_bytes(b"half")
     assert parts.names("features", "net") == ["shard-00000"]
-    assert parts.sweep() == 3
+    assert parts.sweep() == 1
+    assert DerivedStore(empty).sweep() == 2
     assert alive.exists()
+    assert elsewhere.exists()
     assert not dead.exists()
     assert not derived.exists()
     assert not progress.exists()
@@ -150,26 +151,26 @@ def test_class_ids_count_from_zero(parts: PartStore, ids: list[int]) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "/etc/passwd", ".tmp-1-x", "a\0b", "é", "a b"])
-def test_no_name_leads_out_of_the_folder(parts: PartStore, name: str) -> None:
+def test_no_name_leads_out_of_the_folder(empty: Folder, parts: PartStore, name: str) -> None:
     with pytest.raises(ValueError, match="cannot name a part"):
-        parts.path("features", name, "x")
+        parts.where("features", name, "x")
     with pytest.raises(ValueError, match="cannot name a part"):
-        parts.path("features", "x", name)
+        parts.where("features", "x", name)
     with pytest.raises(ValueError, match="cannot name a part"):
-        DerivedStore(parts.folder).path("runs", name)
+        DerivedStore(empty).path("runs", name)
 
 
-def test_unknown_kinds(parts: PartStore) -> None:
+def test_unknown_kinds(empty: Folder, parts: PartStore) -> None:
     with pytest.raises(ValueError, match="no kind 'nonsense'"):
         parts.names("nonsense", "_")
     with pytest.raises(ValueError, match="no kind 'features'"):
-        DerivedStore(parts.folder).names("features")
+        DerivedStore(empty).names("features")
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"not parquet at all" * 10])
 def test_damaged_parts_are_named(parts: PartStore, content: bytes) -> None:
     parts.write("features", "net", "x", features(1.0))
-    parts.path("features", "net", "x").write_bytes(content)
+    Path(parts.where("features", "net", "x")).write_bytes(content)
     with pytest.raises(WarehouseError, match=r"x\.parquet is damaged"):
         parts.read("features", "net", "x")
     with pytest.raises(WarehouseError, match=r"lacks .*y\.parquet"):

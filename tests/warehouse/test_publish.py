@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -19,7 +20,6 @@ from warehouse.schema import DERIVED_SCHEMAS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from conftest import Sample
 
@@ -78,7 +78,7 @@ def test_only_finished_units_count(empty: Folder, sample: Sample) -> None:
     for shard in range(2):
         sample.write_shard(empty, "demo:net2", shard)
     sample.write_shard(empty, "demo:net2", 2)
-    PartStore(empty).path("predictions", sample.key("demo:net2"), "shard-00002").unlink()
+    Path(PartStore(empty).where("predictions", sample.key("demo:net2"), "shard-00002")).unlink()
     sample.write_card(empty, "demo:net2")
     publish(empty)
     seen = sum(len(set(sample.shard_ids(shard)) & set(sample.seen)) for shard in range(2))
@@ -160,7 +160,7 @@ def test_numbers_are_never_used_twice(own: Folder) -> None:
 
 def test_a_damaged_part_stops_the_publish_and_is_named(own: Folder, sample: Sample) -> None:
     before = own.current_generation()
-    PartStore(own).path("predictions", sample.key("demo:net1"), "shard-00001").write_bytes(b"PAR1")
+    Path(PartStore(own).where("predictions", sample.key("demo:net1"), "shard-00001")).write_bytes(b"PAR1")
     with pytest.raises(WarehouseError, match=r"shard-00001\.parquet is damaged"):
         publish(own, force=True)
     assert own.current_generation() == before

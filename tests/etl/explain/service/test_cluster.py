@@ -6,7 +6,7 @@ import builtins
 
 import pytest
 
-from etl.explain import cluster
+from etl import dask_client
 from etl.explain.requests import Request
 from etl.explain.service import connect
 from warehouse.errors import UserError
@@ -16,7 +16,7 @@ WAIT = 90.0
 
 
 def test_nobody_at_the_address_is_said_so(folder, monkeypatch):
-    monkeypatch.setattr(cluster, "CONNECT_WITHIN", 0.5)
+    monkeypatch.setattr(dask_client, "CONNECT_WITHIN", 0.5)
     with pytest.raises(UserError, match="No Dask scheduler answers at"):
         connect(folder, "tcp://127.0.0.1:9")
 
