@@ -52,6 +52,7 @@ def ask(path: Path) -> None:
     """Be that process."""
     requests = [Request(model, image, METHOD) for model, image in json.load(sys.stdin)]
     with ExplanationService(path) as service:
+        time.sleep(1)  # nobody asks before the page is open
         json.dump(timed(service, requests), sys.stdout)
 
 

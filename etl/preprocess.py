@@ -173,8 +173,8 @@ class CallablePreprocess:
         return result.to(torch.float32)
 
     def batch(self, pixels: Tensor) -> Tensor:
-        """Lay out in channels_last; the transform has normalised already."""
-        return pixels.to(torch.float32).contiguous(memory_format=torch.channels_last)
+        """Lay out in channels_last, as a copy that the model may write to; the transform has normalised already."""
+        return pixels.to(torch.float32, copy=True, memory_format=torch.channels_last)
 
     def view(self, image: Image.Image) -> Image.Image:
         """Transform an image and stretch each channel to [0, 255], since its normalisation is not known."""

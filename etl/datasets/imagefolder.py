@@ -66,12 +66,13 @@ def class_folders(root: Path) -> list[str]:
     Raises
     ------
     DatasetError
-        If the folder does not exist, cannot be read, or holds no class folder with images.
+        If the folder does not exist, cannot be read, or holds no class folder with images, or the name of one of them
+        is not UTF-8.
     """
     if not root.is_dir():
         raise DatasetError(f"The image folder {root} does not exist or is not a folder.")
     try:
-        names = sorted(e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith("."))
+        names = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     except OSError as error:
         raise DatasetError(f"The image folder {root} cannot be read: {error.strerror}.") from error
     found = [name for name in names if next(_image_files(root / name, name), None) is not None]
@@ -95,9 +96,16 @@ def _choose_table(folders: list[str], options: OpenOptions) -> ClassTable:
 
 
 def _image_files(folder: Path, prefix: str) -> Iterator[str]:
-    """Paths of the image files below a class folder; links are followed, but never in a circle."""
+    """Paths of the image files below a class folder; links are followed, but never in a circle.
+
+    Raises
+    ------
+    DatasetError
+        If a folder cannot be read, since a class would silently lack its images, or a name is not UTF-8, which no
+        table can hold.
+    """
     visited: set[tuple[int, int]] = set()
-    for directory, subfolders, names in os.walk(folder, followlinks=True):
+    for directory, subfolders, names in os.walk(folder, onerror=_unreadable, followlinks=True):
         status = Path(directory).stat()
         if (status.st_dev, status.st_ino) in visited:
             subfolders.clear()
@@ -108,4 +116,18 @@ def _image_files(folder: Path, prefix: str) -> Iterator[str]:
         base = prefix if inner == "." else f"{prefix}/{inner}"
         for name in sorted(names):
             if not name.startswith(".") and PurePath(name).suffix.lower() in SUFFIXES:
+                _check_utf8(f"{directory}/{name}")
                 yield f"{base}/{name}"
+
+
+def _unreadable(error: OSError) -> None:
+    raise DatasetError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
+
+
+def _check_utf8(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        # Python stands in for such bytes with characters that can be neither stored nor printed.
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        raise DatasetError(f"The name {shown} is not UTF-8; rename it.") from None

@@ -91,6 +91,17 @@ class Known:
         self._images: dict[int, dict[int, ImageRow]] = {}
         self._predictions: dict[tuple[str, int], NDArray[np.int32]] = {}
 
+    def get_ready(self) -> None:
+        """Ask in advance for what most requests need."""
+        _ = self.classes
+        names = self._opened.models()["model"]
+        for name in names:
+            self.model(name)
+        first = self._opened.sql("SELECT min(image_id) FROM images").fetchall()[0][0]
+        if first is not None and len(names):
+            self.image(first)
+            self.predicted(names[0], first)
+
     @cached_property
     def classes(self) -> ClassTable:
         """The class table."""

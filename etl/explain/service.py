@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from etl.explain import load_method
 from etl.explain.catalogue import Catalogue
 from etl.explain.computer import MEMORY
 from etl.explain.engine import Engine, LocalEngine, Progress
@@ -15,6 +17,7 @@ from etl.explain.kept import KeptMaps
 from etl.explain.requests import Explanation, Request
 from etl.explain.task import NO_IMAGE, Task, canonical_name, file_task, look_up
 from etl.images import open_image
+from etl.plugins import METHODS, plugins
 from etl.seen import seen
 from warehouse.errors import VacpanelError
 from warehouse.folder import Folder
@@ -93,8 +96,9 @@ class ExplanationService:
         self._kept = KeptMaps(folder.explanations)
         self._catalogue = Catalogue(folder)
         self._engine = LocalEngine(self._kept, device, memory, batch) if engine is None else engine(folder, self._kept)
-        with suppress(VacpanelError):  # nothing may be published yet; if it is, the first request need not wait for it
-            self._catalogue.current().classes  # noqa: B018
+        # The first request need not wait for what all requests ask.
+        self._getting_ready = threading.Thread(target=self._get_ready, name="explain get ready", daemon=True)
+        self._getting_ready.start()
 
     def __enter__(self) -> ExplanationService:
         return self
@@ -242,9 +246,17 @@ class ExplanationService:
 
     def close(self) -> None:
         """Cancel all requests and release engine, store and warehouse."""
+        self._getting_ready.join()
         self._engine.close()
         self._kept.close()
         self._catalogue.close()
+
+    def _get_ready(self) -> None:
+        for name in plugins(METHODS):
+            with suppress(VacpanelError):  # a broken plug-in is the business of who asks for it
+                load_method(name)
+        with suppress(VacpanelError):  # nothing may be published yet
+            self._catalogue.current().get_ready()
 
     def _compute(
         self,
