@@ -181,9 +181,10 @@ def match_outputs(
     elif outputs == len(table) and (names is None or not _contradiction(table.names, names)):
         return None
     elif names is not None:
-        index = _index(names, normalise)
-        hits = [index.get(normalise(name), []) for name in table.names]
-        order = [ids[0] if len(ids) == 1 else None for ids in hits]
+        ours, theirs = _index(table.names, normalise), _index(names, normalise)
+        # A name that is there twice, on either side, does not tell which is meant.
+        hits = [(ours[normalise(name)], theirs.get(normalise(name), [])) for name in table.names]
+        order = [found[0] if len(ids) == len(found) == 1 else None for ids, found in hits]
         known = "class_name"
     else:
         raise ClassTableError(f"it has {outputs} outputs of unknown names, the class table has {len(table)} classes")

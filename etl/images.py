@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,9 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", "
 
 PIXEL_LIMIT = 178_956_970
 """Largest image that is decoded, in pixels: Pillow's own limit against decompression bombs, 512 MiB as RGB."""
+
+BYTE_LIMIT = 2 << 30
+"""Largest file that is read, in bytes: more than :data:`PIXEL_LIMIT` pixels with four channels of 16 bits."""
 
 # Decoders that run other programs (EPS calls Ghostscript) are left out. Importing a plug-in registers its format.
 _FORMATS = tuple(
@@ -82,7 +86,8 @@ def open_image(path: Path | str) -> Image.Image:
     Raises
     ------
     UnreadableImage
-        If it cannot be read or decoded, or has more than :data:`PIXEL_LIMIT` pixels.
+        If it cannot be read or decoded, or is larger than :data:`BYTE_LIMIT` or
+        :data:`PIXEL_LIMIT`.
     """
     return read_image(path).image
 
@@ -93,13 +98,23 @@ def read_image(path: Path | str) -> DecodedImage:
     Raises
     ------
     UnreadableImage
-        If it cannot be read or decoded, or has more than :data:`PIXEL_LIMIT` pixels.
+        If it cannot be read or decoded, or is larger than :data:`BYTE_LIMIT` or
+        :data:`PIXEL_LIMIT`.
     """
     try:
-        data = Path(path).read_bytes()
+        data = _read_bytes(Path(path))
     except OSError as error:
         raise UnreadableImage(f"cannot be read: {error.strerror or error}") from error
     return DecodedImage(_decode(data), hashlib.sha256(data).hexdigest())
+
+
+def _read_bytes(path: Path) -> bytes:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device has no end
+        raise UnreadableImage("cannot be read: it is not a regular file")
+    if status.st_size > BYTE_LIMIT:
+        raise UnreadableImage(f"too large: more than {BYTE_LIMIT} bytes")
+    return path.read_bytes()
 
 
 def _decode(data: bytes) -> Image.Image:

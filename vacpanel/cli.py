@@ -155,7 +155,8 @@ def explain(
 @click.option("--map-cache", help="Bytes that the stored heatmaps may take, such as 500M.  [default: 4G]")
 @click.option(
     "--explain-on",
-    help="Where to explain: local, shared or tcp://scheduler:8786.  [default: shared with --num-procs, else local]",
+    help="Where to explain: shared (a process beside the server's), local (inside it) or tcp://scheduler:8786."
+    "  [default: shared]",
 )
 @click.argument("panel_flags", nargs=-1, type=click.UNPROCESSED)
 def serve(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -114,15 +114,14 @@ def close_all() -> None:
         _opened.clear()
 
 
-def explain_where(asked: str | None, panel_flags: list[str]) -> str:
+def explain_where(asked: str | None) -> str:
     """Decide where a server computes explanations.
 
     Parameters
     ----------
     asked
-        ``"local"``, ``"shared"`` or the address of a Dask scheduler; None for what suits the flags.
-    panel_flags
-        Flags of ``panel serve``: several processes share one that explains, lest each hold all models.
+        ``"local"``, ``"shared"`` or the address of a Dask scheduler; None for a process of its own, so that pages open
+        quickly while something is computed, and several server processes do not each hold all models.
 
     Raises
     ------
@@ -130,9 +129,7 @@ def explain_where(asked: str | None, panel_flags: list[str]) -> str:
         If it is nothing of these.
     """
     if asked is None:
-        flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        flags.add_argument("--num-procs", type=int, default=1)
-        return "local" if flags.parse_known_args(panel_flags)[0].num_procs == 1 else "shared"
+        return "shared" if hasattr(socket, "AF_UNIX") else "local"
     if asked not in {"local", "shared"} and "://" not in asked:
         raise UserError(
             f"Explanations are computed on 'local', 'shared' or the address of a Dask scheduler such as"
@@ -163,7 +160,7 @@ def serve_app(directories: list[str], port: int, panel_flags: list[str], explain
     from panel.command import main as panel_main
 
     os.environ[WAREHOUSES_VARIABLE] = os.pathsep.join(str(Path(d).resolve()) for d in directories)
-    os.environ[EXPLAIN_VARIABLE] = explain_where(explain_on, panel_flags)
+    os.environ[EXPLAIN_VARIABLE] = explain_where(explain_on)
     app = Path(__file__).with_name("app.py")
     # Panel's entry point looks at sys.argv, not at its argument.
     sys.argv = ["panel", "serve", str(app), "--port", str(port), "--plugins", "vacpanel.routes", "--index", "app"]

@@ -5,8 +5,8 @@ A provider is a class under the entry-point group ``vacpanel.datasets`` that fol
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from etl import plugins
@@ -14,6 +14,7 @@ from warehouse.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     import pyarrow as pa
 
@@ -123,7 +124,7 @@ def open_dataset(images: str | Path, options: OpenOptions | None = None) -> Data
     name, colon, argument = str(images).partition(":")
     known = plugins.plugins(plugins.DATASETS)
     # A folder may have a colon in its name, or a drive letter before one.
-    if not colon or name not in known or Path(images).exists():
+    if not colon or name not in known or os.path.exists(images):  # noqa: PTH110 - Path.exists may raise
         name, argument = DEFAULT_PROVIDER, str(images)
     if not argument:
         raise DatasetError(f"{str(images)!r} names no data set; write a folder, or provider:argument.")

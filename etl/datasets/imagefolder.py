@@ -69,9 +69,9 @@ def class_folders(root: Path) -> list[str]:
         If the folder does not exist, cannot be read, or holds no class folder with images, or the name of one of them
         is not UTF-8.
     """
-    if not root.is_dir():
-        raise DatasetError(f"The image folder {root} does not exist or is not a folder.")
     try:
+        if not root.is_dir():
+            raise DatasetError(f"The image folder {root} does not exist or is not a folder.")
         names = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     except OSError as error:
         raise DatasetError(f"The image folder {root} cannot be read: {error.strerror}.") from error

@@ -146,8 +146,13 @@ class _Host:
                 self._changed.notify()
 
 
+NICE = 5
+"""How far the process stands back for others, those that serve pages, when all processors are busy."""
+
+
 def main(root: str, device: str, grace: str) -> None:
     """Listen, say "ready" on standard output, compute for whoever joins; return when all have left for good."""
+    os.nice(NICE)  # before there are threads
     folder = Folder.at(root)
     meeting = Meeting(folder)
     kept = KeptMaps(folder.explanations)

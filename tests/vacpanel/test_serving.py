@@ -10,24 +10,21 @@ from warehouse.errors import UserError
 
 
 @pytest.mark.parametrize(
-    ("asked", "flags", "where"),
-    [
-        (None, [], "local"),
-        (None, ["--num-procs", "1"], "local"),
-        (None, ["--num-procs", "4", "--show"], "shared"),
-        (None, ["--num-procs=0"], "shared"),
-        ("local", ["--num-procs", "4"], "local"),
-        ("shared", [], "shared"),
-        ("tcp://gpu:8786", [], "tcp://gpu:8786"),
-    ],
+    ("asked", "where"),
+    [(None, "shared"), ("local", "local"), ("shared", "shared"), ("tcp://gpu:8786", "tcp://gpu:8786")],
 )
-def test_where_explanations_are_computed(asked, flags, where):
-    assert explain_where(asked, flags) == where
+def test_where_explanations_are_computed(asked, where):
+    assert explain_where(asked) == where
+
+
+def test_without_unix_sockets_the_server_computes_itself(monkeypatch):
+    monkeypatch.delattr("socket.AF_UNIX")
+    assert explain_where(None) == "local"
 
 
 def test_an_unknown_place_is_refused():
     with pytest.raises(UserError, match="not on 'moon'"):
-        explain_where("moon", [])
+        explain_where("moon")
 
 
 def test_the_service_is_where_the_server_was_told(demo_warehouse, monkeypatch):
