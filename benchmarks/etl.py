@@ -15,6 +15,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ import etl
 from benchmarks.timing import machine, ratio
 from etl.models import LoadedModel, resolve
 from etl.predict import PRECISIONS, default_batch_size
+
+if TYPE_CHECKING:
+    from etl.report import RunReport
 
 MODELS = ("shufflenet_v2_x0_5", "squeezenet1_1", "mobilenet_v2", "efficientnet-lite:lite0")
 COMPARED = ("float32", "bfloat16")
@@ -66,11 +70,12 @@ def checkpoints(root: Path) -> list[str]:
     return names
 
 
-def run(images: Path, names: list[str], out: Path, precision: str) -> None:
+def run(images: Path, names: list[str], out: Path, precision: str) -> RunReport:
     """Run the ETL; a model that fails would be fast."""
     report = etl.run(images, names, out, precision=precision, device="cpu", image_layout=False, progress=False)
     if report.failed:
         raise RuntimeError(str(report.failed))
+    return report
 
 
 def floor(models: list[LoadedModel], count: int, precision: str) -> None:
@@ -141,10 +146,13 @@ def main() -> None:
                     lambda out=out, precision=precision: run(images, names, out, precision),
                 )
             timed("loop", lambda: loop(names, images, root))
+        changed = run(images, names, root / "float32-0", "bfloat16").changed
     t = {key: np.array(values) for key, values in times.items()}
     print(f"{len(names)} models x {options.images} JPEGs, medians of {options.rounds} rounds")
     for key, values in t.items():
         print(f"{key:16} {np.median(values):7.1f} s")
+    for name, share in changed.items():
+        print(f"{name.rpartition('/')[2]:24} bfloat16 changes {share:.2%} of its top-1 predictions")
     for precision in COMPARED:
         print(
             f"{precision:9} floor / ETL {ratio(t, f'floor {precision}', f'etl {precision}'):5.2f}   "

@@ -43,6 +43,9 @@ class RunReport:
         Reason by the name of each model that is not.
     skipped
         Reason by path of each image of the folder that could not be read.
+    changed
+        For models run in lower precision, the share of top-1 predictions that differ from those in float32, where the
+        warehouse has these of the same weights.
     images
         Number of images of the folder that are in the warehouse, skipped ones included.
     computed
@@ -56,6 +59,7 @@ class RunReport:
     models: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, float] = field(default_factory=dict)
     images: int = 0
     computed: int = 0
     seconds: float = 0.0

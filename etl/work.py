@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from etl.background import Background
 from etl.derive import Deriver
+from etl.job import model_key
 from etl.registry import EVERY_MODEL, Shard
 from etl.station import Outcome, Unit
 from warehouse.errors import UserError
@@ -158,15 +159,30 @@ class Worker:
             self._reporter.dropped(sum(len(s) for s in self._shards if s.name in job.missing))
             self._reporter.say(f"{job.model.canonical} failed: {job.failed}")
         elif not job.missing:
-            background.start(partial(self._complete, job))
+            background.start(partial(self._complete, job, report))
 
-    def _complete(self, job: Job) -> None:
+    def _changed(self, job: Job) -> float | None:
+        """Share of top-1 predictions that differ from those in float32; None if the warehouse does not have both."""
+        if job.assignment.precision == "float32":
+            return None
+        full = model_key(job.model.canonical, job.fingerprint, "float32", self._classes)
+        names = sorted({*self._store.names("predictions", full)} & {shard.name for shard in self._shards})
+        ours, theirs = (
+            self._store.read_many("predictions", key, names)["predicted_class_id"].to_numpy() for key in (job.key, full)
+        )
+        return float((ours != theirs).mean()) if len(ours) else None
+
+    def _complete(self, job: Job, report: RunReport) -> None:
         """Lay out and publish a model whose predictions and card are there."""
         self._reporter.step(f"laying out {job.model.canonical}")
         self._deriver.interim_class_layout(job.key)
         if self._image_layout:
             self._deriver.image_layout(job.key)
         rate = f", {job.images_per_second:.0f} images/s" if job.images_per_second else ""
+        changed = self._changed(job)
+        if changed is not None:
+            report.changed[job.model.canonical] = changed
+            rate += f"; {job.assignment.precision} changes {changed:.2%} of its float32 top-1 predictions"
         self._reporter.completed(f"{job.model.canonical} is complete{rate}")
         if time.monotonic() - self._published >= self._publish_every:
             publish(self._folder)

@@ -10,7 +10,7 @@ from torch import Tensor
 from warehouse.errors import UserError
 
 
-def logits_of(output: object, batch: int) -> Tensor:
+def logits_of(output: object, batch: int, classes: int | None = None) -> Tensor:
     """Take the class scores out of a model's output.
 
     Parameters
@@ -20,6 +20,8 @@ def logits_of(output: object, batch: int) -> Tensor:
         models: then its ``logits``, else the first floating-point tensor of the right shape.
     batch
         Number of images that went in, B.
+    classes
+        Number of classes, N, where it is known.
 
     Returns
     -------
@@ -34,11 +36,12 @@ def logits_of(output: object, batch: int) -> Tensor:
     for candidate in _candidates(output):
         if not isinstance(candidate, Tensor) or not candidate.is_floating_point():
             continue
-        if candidate.ndim == 2 and candidate.shape[0] == batch:
+        if candidate.ndim == 2 and candidate.shape[0] == batch and classes in {None, candidate.shape[1]}:
             return candidate
     shown = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
     raise UserError(
-        f"The model returns {shown} for {batch} images; a classifier returns class scores of shape ({batch}, classes)."
+        f"The model returns {shown} for {batch} images; a classifier returns class scores of shape "
+        f"({batch}, {classes or 'classes'})."
     )
 
 

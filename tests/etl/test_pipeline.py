@@ -315,11 +315,26 @@ def test_bad_arguments_are_one_sentence(image_folder, factories, target, options
 
 def test_bfloat16_is_recorded_and_close(image_folder, factories, tmp_path):
     etl(image_folder, [SMALL], tmp_path / "a")
-    etl(image_folder, [SMALL], tmp_path / "b", precision="bfloat16")
+    report = etl(image_folder, [SMALL], tmp_path / "b", precision="bfloat16")
     assert rows(tmp_path / "b", "select precision from models") == [("bfloat16",)]
+    assert report.changed == {}  # nothing to compare with
     query = "select true_confidence from predictions order by image_id"
     a, b = (np.array(rows(tmp_path / name, query)) for name in "ab")
     assert 0 < np.abs(a - b).max() < 0.05
+
+
+def test_the_predictions_that_bfloat16_changes_are_counted(image_folder, factories, target, monkeypatch):
+    etl(image_folder, [SMALL], target)
+    before = dict(rows(target, "select image_id, predicted_class_id from predictions"))
+
+    def other(self, x):  # rounding that changes a lot
+        return torch.eye(3, dtype=x.dtype)[torch.arange(len(x)) % 3]
+
+    monkeypatch.setattr(factories.Net, "forward", other)
+    report = etl(image_folder, [SMALL], target, precision="bfloat16")
+    after = dict(rows(target, "select image_id, predicted_class_id from predictions"))
+    assert report.changed[SMALL] == pytest.approx(np.mean([before[i] != after[i] for i in before]))
+    assert 0 < report.changed[SMALL] < 1
 
 
 def test_progress_tells_how_far_it_is(image_folder, factories, target):

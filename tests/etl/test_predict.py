@@ -1,0 +1,81 @@
+"""Running one classifier: too little memory, and how float32 is multiplied."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from etl.models import LoadedModel, ModelError
+from etl.predict import Runner, float32_math
+from etl.preprocess import Preprocess
+
+CPU = torch.device("cpu")
+
+
+class Hungry(nn.Module):
+    """Has memory for so many images at a time."""
+
+    def __init__(self, room):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(3, 4)
+        self.room = room
+        self.batches = []
+
+    def forward(self, x):
+        if len(x) > self.room:
+            raise torch.OutOfMemoryError
+        self.batches.append(len(x))
+        return self.linear(x.mean((2, 3)))
+
+
+def predict(module, pixels, batch_size):
+    loaded = LoadedModel(module.eval(), Preprocess(None, 8), 4, "Net")
+    with Runner(loaded, None, "linear", CPU, "float32", batch_size) as runner:
+        return runner.predict(pixels), runner.batch_size
+
+
+def test_too_little_memory_halves_the_batch_and_nothing_is_lost():
+    pixels = torch.randint(0, 256, (21, 3, 8, 8), dtype=torch.uint8)
+    (logits, features), _ = predict(Hungry(1000), pixels, 32)
+    hungry = Hungry(5)
+    (found, found_features), size = predict(hungry, pixels, 32)
+    assert size == 4
+    assert hungry.batches == [4, 4, 4, 4, 4, 1]
+    torch.testing.assert_close(torch.from_numpy(found), torch.from_numpy(logits))
+    torch.testing.assert_close(torch.from_numpy(found_features), torch.from_numpy(features))
+
+
+def test_no_room_for_one_image_is_said():
+    with pytest.raises(ModelError, match="not enough memory for a single image"):
+        predict(Hungry(0), torch.zeros(3, 3, 8, 8, dtype=torch.uint8), 8)
+
+
+def test_no_images_give_no_rows():
+    (logits, features), _ = predict(Hungry(1), torch.zeros(0, 3, 8, 8, dtype=torch.uint8), 8)
+    assert logits.shape == (0, 4)
+    assert len(features) == 0
+
+
+@pytest.mark.parametrize(("tf32", "expected"), [(True, "tf32"), (False, "ieee")])
+def test_how_a_gpu_multiplies_is_set_and_restored(tf32, expected):
+    """The settings exist without a GPU, too."""
+    settings = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    before = [setting.fp32_precision for setting in settings]
+    with float32_math(torch.device("cuda"), tf32=tf32):
+        assert [setting.fp32_precision for setting in settings] == [expected] * 2
+    assert [setting.fp32_precision for setting in settings] == before
+    with float32_math(CPU, tf32=tf32):
+        assert [setting.fp32_precision for setting in settings] == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_gpu_computes_the_same():
+    pixels = torch.randint(0, 256, (21, 3, 8, 8), dtype=torch.uint8)
+    module = Hungry(1000)
+    (expected, _), _ = predict(module, pixels, 8)
+    loaded = LoadedModel(module, Preprocess(None, 8), 4, "Net")
+    with Runner(loaded, None, "linear", torch.device("cuda"), "float32", 8) as runner:
+        logits, _ = runner.predict(pixels.pin_memory())
+    torch.testing.assert_close(torch.from_numpy(logits), torch.from_numpy(expected))
