@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
-
-import torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+_NICE = 10
+"""How far the job stands back. The threads of a forward pass wait for each other: one that has lost its processor holds
+up all. To leave a processor free instead would change results, since torch adds in another order with other threads."""
+
 
 class Background:
-    """Runs one job at a time in a thread, and leaves a processor to it.
-
-    While a job runs, torch uses one thread less: the threads of a forward pass wait for each other, and one that has
-    lost its processor holds up all. The number of threads does not change what a forward pass computes.
-    """
+    """Runs one job at a time in a thread that uses what processor time forward passes leave."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="finish")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="finish", initializer=_stand_back)
         self._job: Future[None] | None = None
-        self._threads = torch.get_num_threads()
 
     def __enter__(self) -> Background:
         return self
@@ -31,7 +32,6 @@ class Background:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.shutdown(wait=True)
-        torch.set_num_threads(self._threads)
 
     def start(self, job: Callable[[], None]) -> None:
         """Wait for the last job, then start this one."""
@@ -44,9 +44,8 @@ class Background:
         if job is not None:
             job.result()
 
-    def share(self) -> None:
-        """Adapt torch's number of threads to whether a job runs; call it between units of work."""
-        busy = self._job is not None and not self._job.done()
-        threads = max(1, self._threads - busy)
-        if threads != torch.get_num_threads():
-            torch.set_num_threads(threads)
+
+def _stand_back() -> None:
+    if sys.platform == "linux":  # elsewhere threads have no priority of their own
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

@@ -91,7 +91,9 @@ class Decoder:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._kept.clear()
 
-    def decode(self, shard: Shard, kinds: Mapping[str, Preprocessing]) -> dict[str, ShardPixels | ModelError]:
+    def decode(
+        self, shard: Shard, kinds: Mapping[str, Preprocessing], keep: bool = True
+    ) -> dict[str, ShardPixels | ModelError]:
         """Decode a shard for several models.
 
         Parameters
@@ -100,6 +102,8 @@ class Decoder:
             The images.
         kinds
             Preprocessing by fingerprint; each is applied once.
+        keep
+            Whether the pixels will be wanted again, and are worth the memory.
 
         Returns
         -------
@@ -124,7 +128,7 @@ class Decoder:
             self._store.write("decoded", EVERY_MODEL, shard.name, _decoded_rows(shard, outcomes))
         rows = np.flatnonzero([outcome.reason is None for outcome in outcomes])
         for kind in missing:
-            result[kind] = self._gather(shard, kind, rows, [outcomes[row].pixels[kind] for row in rows])
+            result[kind] = self._gather(shard, kind, rows, [outcomes[row].pixels[kind] for row in rows], keep)
         return result
 
     def _reasons(self, shard: Shard) -> list[str | None] | None:
@@ -135,7 +139,7 @@ class Decoder:
         return reasons
 
     def _gather(
-        self, shard: Shard, kind: str, rows: NDArray[np.intp], pixels: list[Tensor | ModelError]
+        self, shard: Shard, kind: str, rows: NDArray[np.intp], pixels: list[Tensor | ModelError], keep: bool
     ) -> ShardPixels | ModelError:
         tensors: list[Tensor] = []
         for item in pixels:
@@ -151,7 +155,7 @@ class Decoder:
         gathered = ShardPixels(shard.image_ids[rows], shard.class_ids[rows], stacked)
         size = stacked.numel() * stacked.element_size()
         with self._lock:
-            if size <= self._free and (shard.name, kind) not in self._kept:
+            if keep and size <= self._free and (shard.name, kind) not in self._kept:
                 self._free -= size
                 self._kept[shard.name, kind] = gathered
         return gathered

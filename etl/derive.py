@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from warehouse.parts import DerivedStore, PartStore
 
-_VERSION = "1"
+_VERSION = "2"
 """Rises when a layout would come out differently from the same parts."""
 
 
@@ -42,16 +42,13 @@ class Deriver:
 
         It is good to look at until :meth:`class_layouts` replaces it.
         """
-        present = self._derived.names("class_layouts")
-        distances = self._distances(key)
-        if present:
-            anchor = self._stored_layout(present[0])
-        else:
+        sums = self._sums(key)
+        distances = sums.distances(sums.present)
+        laid_out = self._derived.names("class_layouts")
+        anchor = self._stored_layout(laid_out[0])[sums.present] if laid_out else None
+        if anchor is None or not np.isfinite(anchor).all():  # it lacks a class that has images by now
             anchor = layouts.class_anchor(distances)
-        known = np.isfinite(np.diagonal(distances))
-        if not np.isfinite(anchor[known]).all():  # the stored layout lacks a class that has images by now
-            anchor = layouts.class_anchor(distances)
-        self._write_class_layout(key, layouts.class_layout(distances, anchor), "interim")
+        self._write_class_layout(key, sums.present, layouts.class_layout(distances, anchor), "interim")
 
     def class_layouts(self, keys: list[str]) -> int:
         """Lay out the classes of all complete models, aligned to each other.
@@ -68,10 +65,13 @@ class Deriver:
         stale = [key for key in shards if not self._derived.fresh("class_layouts", key, inputs[key])]
         if not stale:
             return 0
-        distances = {key: self._distances(key) for key in shards}
+        sums = {key: self._sums(key) for key in shards}
+        # Of 20,000 classes a data set may have images of a hundred; the others would take gigabytes here.
+        present = np.unique(np.concatenate([s.present for s in sums.values()]))
+        distances = {key: s.distances(present) for key, s in sums.items()}
         anchor = layouts.class_anchor(layouts.mean_distances(list(distances.values())))
         for key in stale:
-            self._write_class_layout(key, layouts.class_layout(distances[key], anchor), inputs[key])
+            self._write_class_layout(key, present, layouts.class_layout(distances[key], anchor), inputs[key])
         return len(stale)
 
     def image_layout(self, key: str) -> bool:
@@ -92,10 +92,10 @@ class Deriver:
         self._derived.write("image_layouts", key, _points("image_id", image_ids, layout), inputs)
         return True
 
-    def _distances(self, key: str) -> NDArray[np.float64]:
+    def _sums(self, key: str) -> ConfidenceSums:
         names = self._store.names("confidences", key)
         tables = (self._store.read("confidences", key, name) for name in names)
-        return ConfidenceSums.from_arrow(self._classes, tables).distances()
+        return ConfidenceSums.from_arrow(self._classes, tables)
 
     def _stored_layout(self, key: str) -> NDArray[np.float64]:
         table = self._derived.read("class_layouts", key)
@@ -103,9 +103,9 @@ class Deriver:
         layout[table["class_id"].to_numpy()] = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
         return layout
 
-    def _write_class_layout(self, key: str, layout: NDArray[np.float64], inputs: str) -> None:
-        present = np.flatnonzero(np.isfinite(layout[:, 0]))
-        table = _points("class_id", pa.array(present, pa.int32()), layout[present])
+    def _write_class_layout(self, key: str, ids: NDArray[np.int64], layout: NDArray[np.float64], inputs: str) -> None:
+        known = np.isfinite(layout[:, 0])
+        table = _points("class_id", pa.array(ids[known], pa.int32()), layout[known])
         self._derived.write("class_layouts", key, table, inputs)
 
 

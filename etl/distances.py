@@ -100,17 +100,30 @@ class ConfidenceSums:
             raise ValueError(f"labels must be integers from 0 to {self.classes - 1}")
         self._accumulate(y.astype(np.int64, copy=False), np.bincount(y, minlength=self.classes), p)
 
-    def distances(self) -> NDArray[np.float64]:
-        """Return the distance matrix; see :func:`class_distances`."""
-        present = np.flatnonzero(self._images)
-        distance = np.full((self.classes, self.classes), np.nan)
-        distance[present] = 1.0 - self._sums[self._row_of[present]] / self._images[present, None]
-        distance[present, present] = 0.0
+    @property
+    def present(self) -> NDArray[np.int64]:
+        """Ids of the classes with images, ascending."""
+        return np.flatnonzero(self._images)
+
+    def distances(self, among: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """Return the distance matrix; see :func:`class_distances`.
+
+        Parameters
+        ----------
+        among
+            Class ids whose rows and columns are wanted, ascending; all by default.
+        """
+        ids = np.arange(self.classes) if among is None else among
+        known = np.flatnonzero(self._images[ids])
+        distance = np.full((len(ids), len(ids)), np.nan)
+        means = self._sums[np.ix_(self._row_of[ids[known]], ids)] / self._images[ids[known], None]
+        distance[known] = 1.0 - means
+        distance[known, known] = 0.0
         return (distance + distance.T) / 2
 
     def to_arrow(self) -> pa.Table:
         """Columns class_id (int32), images (int64), sum_confidence (list of N float64); classes with images only."""
-        present = np.flatnonzero(self._images)
+        present = self.present
         flat = self._sums[self._row_of[present]].ravel()
         offsets = np.arange(0, len(flat) + 1, max(1, self.classes), dtype=np.int32)
         return pa.table(

@@ -18,6 +18,10 @@ INTERPOLATIONS: dict[str, Image.Resampling] = {
 """Names of the resampling filters, torchvision's."""
 
 
+_MOST_PIXELS = 1 << 24
+"""An image that would be larger after resizing, such as one of 20,000 x 1 pixels, is cropped while it is resized."""
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Resize the shorter side, crop the centre: torchvision's ``Resize`` and ``CenterCrop``, pixel for pixel.
@@ -40,7 +44,9 @@ class Geometry:
         """Resize and crop an image of mode ``"RGB"``."""
         if self.resize is not None:
             size = _short_side(image.size, self.resize)
-            if size != image.size:
+            if self.crop is not None and size[0] * size[1] > _MOST_PIXELS:
+                image = _resize_centre(image, size, self.crop, INTERPOLATIONS[self.interpolation])
+            elif size != image.size:
                 image = image.resize(size, INTERPOLATIONS[self.interpolation])
         if self.crop is not None and image.size != (self.crop, self.crop):
             image = _center_crop(image, self.crop)
@@ -73,6 +79,17 @@ def _short_side(size: tuple[int, int], short: int) -> tuple[int, int]:
     if width <= height:
         return short, int(short * height / width)
     return int(short * width / height), short
+
+
+def _resize_centre(
+    image: Image.Image, size: tuple[int, int], side: int, interpolation: Image.Resampling
+) -> Image.Image:
+    """Resize an image to ``size``, but only the part of it that a central square of this side shows."""
+    starts = [round((length - side) / 2.0) if length > side else 0 for length in size]
+    ends = [min(length, start + side) for length, start in zip(size, starts, strict=True)]
+    scale = [old / new for old, new in zip(image.size, size, strict=True)]
+    box = (starts[0] * scale[0], starts[1] * scale[1], ends[0] * scale[0], ends[1] * scale[1])
+    return image.resize((ends[0] - starts[0], ends[1] - starts[1]), interpolation, box=box)
 
 
 def _center_crop(image: Image.Image, side: int) -> Image.Image:

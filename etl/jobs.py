@@ -146,9 +146,14 @@ class JobQueue:
         else:
             self._held += job.facts.bytes
 
+    @property
+    def keeps_pixels(self) -> bool:
+        """Whether the pixels of a shard are kept for the models that come after."""
+        return self._remembers and self._fits()
+
     def _grouped(self) -> Iterator[list[Job]]:
         size = self.settings.group_size
-        if size is None and self._remembers and self._fits():
+        if size is None and self.keeps_pixels:
             size = 1
         group: list[Job] = []
         for job in self.jobs:

@@ -22,6 +22,9 @@ FEWEST_POINTS = 8
 PRINCIPAL_COMPONENTS = 64
 """Features are reduced to this many dimensions before t-SNE."""
 
+_FEW_POINTS = 64
+"""Fewer points do not gather in clusters that exaggeration could sort out: it draws them all into one point."""
+
 _MANY_POINTS = 5000
 
 
@@ -61,8 +64,10 @@ def class_anchor(distances: Array) -> Array:
     start = classical_mds(known)
     if len(present) < FEWEST_POINTS:
         anchor[present] = start
+    elif len(present) < _FEW_POINTS:
+        anchor[present] = _optimise(_scale(start, 1.0), _class_affinities(known), early=None, iterations=500)
     else:
-        anchor[present] = _optimise(_shrink(start), _class_affinities(known), early=(250, 12.0), iterations=500)
+        anchor[present] = _optimise(_scale(start, 1e-4), _class_affinities(known), early=(250, 12.0), iterations=500)
     return anchor
 
 
@@ -124,7 +129,7 @@ def image_layout(embedding: Array) -> Array:
     )
     # At a few thousand points 225 iterations give the neighbours that 750 give, in a third of the time.
     early, iterations = ((250, 12.0), 500) if many else ((75, 12.0), 150)
-    return _optimise(_shrink(start), affinities, early=early, iterations=iterations)
+    return _optimise(_scale(start, 1e-4), affinities, early=early, iterations=iterations)
 
 
 def principal_components(features: NDArray[np.floating], components: int = PRINCIPAL_COMPONENTS) -> Array:
@@ -207,11 +212,11 @@ def _perplexity(points: int) -> float:
     return min(PERPLEXITY, max(5.0, points / 8), (points - 1) / 3)
 
 
-def _shrink(start: Array) -> Array:
-    """Scale to a standard deviation of 1e-4 along the first axis, where t-SNE is usually started."""
+def _scale(start: Array, wanted: float) -> Array:
+    """Scale to a standard deviation along the first axis; t-SNE is usually started at 1e-4."""
     spread = start[:, 0].std()
     # All points in one place have no gradient: draw them up in a line then.
-    return start / spread * 1e-4 if spread > 0 else np.linspace(-1e-4, 1e-4, len(start))[:, None] * [1.0, 0.5]
+    return start / spread * wanted if spread > 0 else np.linspace(-wanted, wanted, len(start))[:, None] * [1.0, 0.5]
 
 
 def _fill(distances: Array) -> Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from etl.class_csv import read_class_csv
@@ -23,7 +23,7 @@ from etl.report import Listener, Reporter, RunReport
 from etl.runs import RunRecord, command_line, interruptible
 from etl.work import Worker
 from etl.workplace import workplace
-from warehouse.errors import UserError, VacpanelError
+from warehouse.errors import UserError, VacpanelError, WarehouseError
 from warehouse.folder import Folder
 from warehouse.parts import DerivedStore, PartStore
 from warehouse.publish import publish
@@ -31,9 +31,6 @@ from warehouse.publish import publish
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
-
-SHARD_SIZE = 512
-"""Images per unit of work: seconds of work, a few megabytes of pixels."""
 
 
 def run(
@@ -48,7 +45,7 @@ def run(
     cluster: str | None = None,
     parts: str | None = None,
     group_size: int | None = None,
-    shard_size: int = SHARD_SIZE,
+    shard_size: int | None = None,
     image_layout: bool = True,
     publish_every: float = 3.0,
     progress: bool | Listener = True,
@@ -84,7 +81,7 @@ def run(
         Models that share each decoded image. By default 1 while the pixels of all images fit into memory, since models
         then appear one by one at no cost, else as many as fit into memory together.
     shard_size
-        Images per unit of work.
+        Images per unit of work; by default 512, and up to 2048 for data sets of hundreds of thousands.
     image_layout
         Whether to lay out the images of each model.
     publish_every
@@ -164,7 +161,8 @@ def run(
             publish(folder)
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            record.write(status, str(error) if isinstance(error, VacpanelError) else repr(error))
+            with suppress(WarehouseError):  # the disk may be what failed
+                record.write(status, str(error) if isinstance(error, VacpanelError) else repr(error))
             reporter.finish(status)  # who called says why
             raise
         report.seconds = time.monotonic() - started
@@ -240,5 +238,5 @@ def _summary(report: RunReport, command: str) -> str:
         text += f", {len(report.failed)} models failed"
     text += f", {report.seconds:.1f} s"
     if report.status == "interrupted":
-        text += f"; interrupted, go on with: {command}"
+        return f"{text}; interrupted, go on with:\n{command}"
     return text + "."

@@ -71,6 +71,7 @@ class Runner:
         self.batch_size = batch_size
         self._module = loaded.module
         self.preprocess = loaded.preprocess
+        self._outputs = loaded.outputs
         self._order = None if order is None else np.asarray(order)
         self._classes = loaded.outputs if order is None else len(order)
         self._tap = FeatureTap(loaded.module, last_layer)
@@ -136,7 +137,7 @@ class Runner:
             batch = pixels[start : start + self.batch_size]
             try:
                 x = self.preprocess.batch(batch.to(self._device, non_blocking=True)).to(self._dtype)
-                y = logits_of(self._module(x), len(x)).float()
+                y = logits_of(self._module(x), len(x), self._outputs).float()
                 features.append(self._tap.take(y))
                 logits.append(y)
             except torch.OutOfMemoryError as error:

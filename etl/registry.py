@@ -28,6 +28,12 @@ EVERY_MODEL = "_"
 
 _TABLE = "table"
 
+_SMALLEST, _LARGEST = 512, 2048
+"""Images per shard: seconds of work for a model, some hundred megabytes of pixels at most."""
+
+_SHARDS = 400
+"""Shards that are plenty: each is three small files for every model."""
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -89,7 +95,7 @@ class Registry:
                 f"{existing.names[0]!r}; this one has {len(table)}, the first is {table.names[0]!r}); name another."
             )
 
-    def register(self, dataset: Dataset, limit: int | None, shard_size: int) -> int:
+    def register(self, dataset: Dataset, limit: int | None, shard_size: int | None = None) -> int:
         """Take in the images that are new.
 
         Parameters
@@ -99,32 +105,44 @@ class Registry:
         limit
             Consider only so many images of the data set, spread evenly over its classes.
         shard_size
-            Largest number of images in a shard.
+            Largest number of images in a shard; None goes by the size of the data set.
 
         Returns
         -------
         int
             Number of new images.
         """
-        wanted = choose(dataset.images(), limit)
+        new = choose(dataset.images(), limit)
+        # Of all images, not of the new ones: a run that goes on makes the shards that it would have made.
+        size = shard_size or min(max(len(new) // _SHARDS, _SMALLEST), _LARGEST)
         objects = _objects_by_path(dataset.objects())
-        added = 0
+        names: list[str] = []
+        added = next_id = 0
+        is_known = False
         while True:
-            names = self._store.names("images", EVERY_MODEL)
-            table = self._store.read_many("images", EVERY_MODEL, names)
-            known = set(table.filter(pc.equal(table["root"], str(dataset.root)))["path"].to_pylist())
-            new = [image for image in wanted if image.path not in known]
+            if not is_known:
+                names = self._store.names("images", EVERY_MODEL)
+                table = self._store.read_many("images", EVERY_MODEL, names)
+                known = set(table.filter(pc.equal(table["root"], str(dataset.root)))["path"].to_pylist())
+                new = [image for image in new if image.path not in known]
+                next_id = (pc.max(table["image_id"]).as_py() or 0) + 1 if len(table) else 0
             if not new:
-                return added
-            next_id = (pc.max(table["image_id"]).as_py() or 0) + 1 if len(table) else 0
+                break
             name = _next_name(names)
-            rows = _image_rows(dataset.root, new[:shard_size], next_id)
+            rows = _image_rows(dataset.root, new[:size], next_id)
             # Another process may take the name first; then look again at what is there.
-            if self._store.write("images", EVERY_MODEL, name, rows):
+            is_known = self._store.write("images", EVERY_MODEL, name, rows)
+            if is_known:
                 added += len(rows)
-                located = _object_rows(rows, objects)
-                if located is not None:
-                    self._store.write("objects", EVERY_MODEL, name, located)
+                names.append(name)
+                new, next_id = new[size:], next_id + len(rows)
+        if objects is not None:
+            # Afterwards, because a process that was killed may have left a shard without its objects.
+            for name in sorted({*names} - {*self._store.names("objects", EVERY_MODEL)}):
+                rows = self._store.read("images", EVERY_MODEL, name)
+                if rows["root"][0].as_py() == str(dataset.root):
+                    self._store.write("objects", EVERY_MODEL, name, _object_rows(rows, objects))
+        return added
 
     def shards(self, root: Path) -> list[Shard]:
         """Return the shards of one image folder, in order of image ids."""
@@ -198,9 +216,7 @@ def _objects_by_path(objects: pa.Table | None) -> tuple[dict[str, int], pa.Table
     return {path: row for row, path in enumerate(objects["path"].to_pylist())}, objects
 
 
-def _object_rows(images: pa.Table, objects: tuple[dict[str, int], pa.Table] | None) -> pa.Table | None:
-    if objects is None:
-        return None
+def _object_rows(images: pa.Table, objects: tuple[dict[str, int], pa.Table]) -> pa.Table:
     row_of, table = objects
     pairs = [
         (image_id, row_of[path])

@@ -84,7 +84,7 @@ class Reporter:
         self._folder = folder
         self._run_id = run_id
         self._listener = listener
-        self._console = Console(stderr=True, quiet=not show, highlight=False)
+        self._console = Console(stderr=True, quiet=not show, highlight=False, emoji=False, soft_wrap=True)
         self._bars: Bars | None = None
         self._bar: TaskID | None = None
         if show and sys.stderr.isatty():

@@ -66,11 +66,22 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Unit:
-    """What is computed, and redone, as a whole: some models over one shard."""
+    """What is computed, and redone, as a whole: some models over one shard.
+
+    Attributes
+    ----------
+    shard, models
+        What to run on what.
+    classes
+        Number of classes of the class table.
+    keep
+        Whether other models will want the pixels after these.
+    """
 
     shard: Shard
     models: tuple[Assignment, ...]
     classes: int
+    keep: bool
 
 
 @dataclass(frozen=True)
@@ -107,16 +118,10 @@ class Station:
     device
         Where models run.
     stopped
-        Asked before each unit; true leaves it out.
-
-    Attributes
-    ----------
-    before
-        Called in the thread that is about to run a model.
+        Asked before each model; true leaves out the rest of the unit.
     """
 
     def __init__(self, store: PartStore, device: torch.device, stopped: Callable[[], bool] = lambda: False) -> None:
-        self.before: Callable[[], None] = lambda: None
         self._decoder = Decoder(store, pinned=device.type == "cuda")
         self._device = device
         self._store = store
@@ -168,11 +173,13 @@ class Station:
                 kinds[model.key] = self._preprocessing(model)
             except UserError as error:
                 outcomes.append(Outcome(model.key, 0, 0.0, str(error)))
-        decoded = self._decoder.decode(unit.shard, {kind.fingerprint(): kind for kind in kinds.values()})
+        decoded = self._decoder.decode(unit.shard, {k.fingerprint(): k for k in kinds.values()}, unit.keep)
         predicted = []
         with self._lock:
             started = max(started, self._free_since)
-            for model in () if self._stopped() else unit.models:
+            for model in unit.models:
+                if self._stopped():
+                    break
                 if model.key not in kinds:
                     continue
                 images = decoded[kinds[model.key].fingerprint()]
@@ -204,7 +211,6 @@ class Station:
             raise images
         if self._store.exists("predictions", model.key, unit.shard.name):
             return None
-        self.before()
         return (images, *self._runner(model).predict(images.pixels))
 
     def _preprocessing(self, model: Assignment) -> Preprocessing:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from warehouse.folder import Folder
 
 
+_REST = 5.0
+"""Times that a publication takes until the next one, since each writes everything anew."""
+
+
 class Worker:
     """Has computed what is missing.
 
@@ -68,6 +72,7 @@ class Worker:
         self._image_layout = image_layout
         self._publish_every = publish_every
         self._published = -publish_every
+        self._publishing = 0.0  # seconds that it took
         self._reporter = reporter
         self._interrupt = interrupt
         self._deriver = Deriver(self._store, DerivedStore(folder), len(classes))
@@ -84,9 +89,8 @@ class Worker:
         """
         self._reporter.plan(len(queue.jobs), queue.work)
         with Background() as background:
-            self._workplace.share(background.share)
             for group in queue.groups():
-                self._group(group, report)
+                self._group(group, queue.keeps_pixels, report)
                 for job in group:
                     self._finish(job, report, background)
                 self._workplace.forget()
@@ -104,8 +108,8 @@ class Worker:
                 self._reporter.step(f"laying out the images of {key}")
                 self._deriver.image_layout(key)
 
-    def _group(self, group: list[Job], report: RunReport) -> None:
-        """Compute all units of a group of models."""
+    def _group(self, group: list[Job], keep: bool, report: RunReport) -> None:
+        """Compute all units of a group of models; ``keep`` the pixels for the next group."""
         for job in group:
             if job.loaded is not None:
                 try:
@@ -121,7 +125,7 @@ class Worker:
             if self._interrupt.requested:
                 break
             if wanted:
-                unit = Unit(shard, wanted, len(self._classes))
+                unit = Unit(shard, wanted, len(self._classes), keep)
                 pending[self._workplace.submit(unit)] = unit
         while pending:
             if self._interrupt.requested:
@@ -148,10 +152,11 @@ class Worker:
 
     def _finish(self, job: Job, report: RunReport, background: Background) -> None:
         """Report a model that failed; complete one that has all its predictions."""
+        latency_ms = None
         if not (job.missing or job.failed or self._store.exists("models", EVERY_MODEL, job.key)):
             background.wait()  # the latency is measured in quiet
             try:
-                job.write_card(self._store, self._workplace.latency_ms(job.assignment, self._shards))
+                latency_ms = self._workplace.latency_ms(job.assignment, self._shards)
             except UserError as error:
                 job.failed = str(error)
         if job.failed:
@@ -159,7 +164,7 @@ class Worker:
             self._reporter.dropped(sum(len(s) for s in self._shards if s.name in job.missing))
             self._reporter.say(f"{job.model.canonical} failed: {job.failed}")
         elif not job.missing:
-            background.start(partial(self._complete, job, report))
+            background.start(partial(self._complete, job, report, latency_ms))
 
     def _changed(self, job: Job) -> float | None:
         """Share of top-1 predictions that differ from those in float32; None if the warehouse does not have both."""
@@ -172,21 +177,25 @@ class Worker:
         )
         return float((ours != theirs).mean()) if len(ours) else None
 
-    def _complete(self, job: Job, report: RunReport) -> None:
-        """Lay out and publish a model whose predictions and card are there."""
+    def _complete(self, job: Job, report: RunReport, latency_ms: float | None) -> None:
+        """Lay out a model whose predictions are there, write the card that makes it visible if it has none, publish."""
         self._reporter.step(f"laying out {job.model.canonical}")
         self._deriver.interim_class_layout(job.key)
         if self._image_layout:
             self._deriver.image_layout(job.key)
+        if latency_ms is not None:
+            job.write_card(self._store, latency_ms)
         rate = f", {job.images_per_second:.0f} images/s" if job.images_per_second else ""
         changed = self._changed(job)
         if changed is not None:
             report.changed[job.model.canonical] = changed
             rate += f"; {job.assignment.precision} changes {changed:.2%} of its float32 top-1 predictions"
         self._reporter.completed(f"{job.model.canonical} is complete{rate}")
-        if time.monotonic() - self._published >= self._publish_every:
+        started = time.monotonic()
+        if started - self._published >= max(self._publish_every, _REST * self._publishing):
             publish(self._folder)
             self._published = time.monotonic()
+            self._publishing = self._published - started
 
 
 def current_models(store: PartStore) -> list[str]:

@@ -65,9 +65,6 @@ class Workplace(ABC):
     def forget(self) -> None:  # noqa: B027 - a cluster's workers decide that themselves
         """Let go of the models; the next units have others."""
 
-    def share(self, before: Callable[[], None]) -> None:  # noqa: B027 - other machines have no background
-        """Have something called before each forward pass, in the thread that makes it."""
-
 
 class _Here(Workplace):
     """Threads of this process."""
@@ -91,9 +88,6 @@ class _Here(Workplace):
 
     def forget(self) -> None:
         self._station.drop()
-
-    def share(self, before: Callable[[], None]) -> None:
-        self._station.before = before
 
 
 class _OnCluster(Workplace):

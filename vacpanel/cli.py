@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vacpanel.explain_files import Explained
 
 BAD_INPUT = 2
+INTERRUPTED = 130
 
 # A pipe has no width; eighty columns would fold the model names.
 _out = Console(width=None if sys.stdout.isatty() else 160)
@@ -81,7 +82,7 @@ def demo(warehouse: Path, images_per_class: int, no_serve: bool, port: int, show
 @click.option("--cluster", help="Compute on a Dask cluster (tcp://host:8786), or in N processes here (local:N).")
 @click.option("--parts", help="Where a new warehouse keeps its parts: a path or URL (s3://...).  [default: inside it]")
 @click.option("--group-size", type=click.IntRange(1), hidden=True)
-@click.option("--shard-size", type=click.IntRange(1), default=512, hidden=True)
+@click.option("--shard-size", type=click.IntRange(1), hidden=True)
 def etl(images: str, warehouse: Path, models: str, **options: Any) -> None:
     """Run MODELS over the folder IMAGES and write the warehouse; run again, it does only what is missing.
 
@@ -91,6 +92,8 @@ def etl(images: str, warehouse: Path, models: str, **options: Any) -> None:
     from etl.examples import explain_example
 
     report = run(images, models=_names(models), warehouse=warehouse, **options)
+    if report.status == "interrupted":
+        sys.exit(INTERRUPTED)
     if report.computed:
         click.echo("Explaining one image with every method, as an example.", err=True)
         explain_example(warehouse, options["device"])
@@ -339,7 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(end.exit_code)
     except click.Abort:
         click.echo("Interrupted.", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except click.ClickException as error:
         click.echo(f"vacpanel: {error.format_message()}", err=True)
         sys.exit(BAD_INPUT)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import collections
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,15 +17,28 @@ from warehouse.schema import DERIVED_SCHEMAS, SCHEMA_VERSION
 from warehouse.snapshot import sql
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     import duckdb
 
     from warehouse.folder import Folder
     from warehouse.snapshot import Snapshot
 
-_MODEL_COLUMNS = (
-    "key, model, label, family, source, parameters, flops, input_size, latency_ms, images_per_second,"
-    " precision, weights_sha256, preprocess, layer, created_at"
-)
+_Item = TypeVar("_Item")
+_Content = TypeVar("_Content")
+
+_INSERTS = {
+    "model": "INSERT INTO store.model SELECT $id, key, model, label, family, source, parameters, flops, input_size,"
+    " latency_ms, images_per_second, precision, weights_sha256, preprocess, layer, created_at FROM part",
+    "predictions": "INSERT INTO store.prediction SELECT $id, * FROM part ORDER BY class_id, image_id",
+    "confidences": "INSERT INTO store.class_confidence SELECT $id, * FROM part",
+    "class_layouts": "INSERT INTO store.class_layout SELECT $id, * FROM part ORDER BY class_id",
+    "image_layouts": "INSERT INTO store.image_layout SELECT $id, * FROM part ORDER BY image_id",
+}
+"""How the tables of one model get into the database."""
+
+_READERS = 1
+"""Models that are read from their parts while another one is inserted: each takes about as long."""
 
 
 def build_generation(connection: duckdb.DuckDBPyConnection, folder: Folder, snapshot: Snapshot, number: int) -> None:
@@ -44,9 +58,13 @@ def build_generation(connection: duckdb.DuckDBPyConnection, folder: Folder, snap
     connection.begin()
     connection.execute(sql("schema.sql"))
     classes = _write_facts(connection, folder, snapshot)
-    for model_id, card in enumerate(_cards(folder, snapshot)):
-        _insert(connection, f"INSERT INTO store.model SELECT $id, {_MODEL_COLUMNS} FROM part", card, id=model_id)
-        _write_model(connection, folder, snapshot, model_id, card["key"][0].as_py(), classes)
+    models = _ahead(lambda card: _read_model(folder, snapshot, card, classes), _cards(folder, snapshot))
+    for model_id, tables in enumerate(models):
+        for kind, table in tables.items():
+            _insert(connection, _INSERTS[kind], table, id=model_id)
+        # Nobody sees the file before it is complete; and what was read stays in memory until the commit.
+        connection.commit()
+        connection.begin()
     connection.execute(sql("aggregate.sql"))
     write_explanations(connection, folder)
     stamp_generation(connection, snapshot, number)
@@ -139,34 +157,33 @@ def _age(card: pa.Table) -> tuple[datetime, str]:
     return card["created_at"][0].as_py(), card["key"][0].as_py()
 
 
-def _write_model(
-    connection: duckdb.DuckDBPyConnection,
-    folder: Folder,
-    snapshot: Snapshot,
-    model_id: int,
-    key: str,
-    classes: int,
-) -> None:
+def _read_model(folder: Folder, snapshot: Snapshot, card: pa.Table, classes: int) -> dict[str, pa.Table]:
+    """Return everything that belongs to a model, by the key of `_INSERTS` that takes it."""
     parts, derived = PartStore(folder), DerivedStore(folder)
-    _insert(
-        connection,
-        "INSERT INTO store.prediction SELECT $id, * FROM part ORDER BY class_id, image_id",
-        parts.read_many("predictions", key, snapshot.models[key]),
-        id=model_id,
-    )
-    _insert(
-        connection,
-        "INSERT INTO store.class_confidence SELECT $id, class_id, other_class_id, images, mean_confidence FROM part",
-        _mean_confidences(parts, key, snapshot.models[key], classes),
-        id=model_id,
-    )
-    for kind, table, column in (
-        ("class_layouts", "store.class_layout", "class_id"),
-        ("image_layouts", "store.image_layout", "image_id"),
-    ):
-        if key in snapshot.derived[kind]:
-            query = f"INSERT INTO {table} SELECT $id, {column}, x, y FROM part ORDER BY {column}"
-            _insert(connection, query, derived.read(kind, key), id=model_id)
+    key = card["key"][0].as_py()
+    shards = snapshot.models[key]
+    return {
+        "model": card,
+        "predictions": parts.read_many("predictions", key, shards),
+        "confidences": _mean_confidences(parts, key, shards, classes),
+        **{
+            kind: derived.read(kind, key)
+            for kind in ("class_layouts", "image_layouts")
+            if key in snapshot.derived[kind]
+        },
+    }
+
+
+def _ahead(read: Callable[[_Item], _Content], items: Iterable[_Item]) -> Iterator[_Content]:
+    """Yield what `read` returns for each item, while the next ones are being read."""
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="publish") as pool:
+        pending: collections.deque[Future[_Content]] = collections.deque()
+        for item in items:
+            pending.append(pool.submit(read, item))
+            if len(pending) > _READERS:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def _mean_confidences(parts: PartStore, key: str, shards: tuple[str, ...], classes: int) -> pa.Table:

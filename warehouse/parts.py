@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse import files
+from warehouse.errors import WarehouseError
 from warehouse.parquet import check_kind, conform, names_in, read_tables, safe_name, sweep
 from warehouse.schema import DERIVED_SCHEMAS, PART_SCHEMAS
 from warehouse.storage import storage_at
@@ -167,13 +168,19 @@ class DerivedStore:
         ------
         ValueError
             If the table does not have the columns of its kind.
+        WarehouseError
+            If the disk cannot be written.
         """
         path = self.path(kind, name)
         checked = conform(table, DERIVED_SCHEMAS[kind], f"Derived {kind}/{name}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with files.temporary_path(path) as temporary:
-            pq.write_table(checked.replace_schema_metadata({_INPUTS: inputs.encode()}), temporary, compression="zstd")
-            files.replace(temporary, path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with files.temporary_path(path) as temporary:
+                metadata = {_INPUTS: inputs.encode()}
+                pq.write_table(checked.replace_schema_metadata(metadata), temporary, compression="zstd")
+                files.replace(temporary, path)
+        except OSError as error:  # a full disk, most often
+            raise WarehouseError(f"Cannot write {path}: {error.strerror or error}.") from error
 
     def sweep(self) -> int:
         """Remove what killed writers left behind, here and in the warehouse's folder; return how many files."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from datetime import datetime
@@ -60,7 +61,9 @@ class Progress:
 def write_progress(folder: Folder, progress: Progress) -> None:
     """Replace the progress of the warehouse's running ETL."""
     content = dataclasses.asdict(progress) | {"updated_at": progress.updated_at.isoformat()}
-    files.replace_text(folder.progress, json.dumps(content))
+    # For show only: a full disk ends a run where results are written, and there with a better message.
+    with contextlib.suppress(OSError):
+        files.replace_text(folder.progress, json.dumps(content))
 
 
 def read_progress(folder: Folder) -> Progress | None:

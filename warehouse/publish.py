@@ -85,7 +85,7 @@ def publish(root: str | Path | Folder, *, force: bool = False) -> Generation:
             base = folder.generation_file(current) if only_explanations and current is not None else None
             try:
                 _write(folder, snapshot, number, base)
-            except (duckdb.IOException, OSError) as error:
+            except (duckdb.IOException, duckdb.TransactionException, OSError) as error:
                 raise WarehouseError(f"Cannot publish in {folder.root}: {error}") from error
         # Also when nothing changed: a publish killed between the two links is completed by the next.
         _point_at(folder, number)

@@ -118,7 +118,7 @@ class DiskStorage:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with files.temporary_path(target) as temporary:
-                pq.write_table(table, temporary, compression="zstd")
+                _write(table, temporary)
                 return files.create(temporary, target)
         except OSError as error:  # a full disk, most often
             raise WarehouseError(f"Cannot write {target}: {error.strerror or error}.") from error
@@ -139,6 +139,12 @@ class DiskStorage:
     def sweep(self) -> int:
         """Remove what killed writers of this machine left behind; return how many files."""
         return sweep(self.root, "**")
+
+
+def _write(table: pa.Table, to: Path | pa.NativeFile) -> None:
+    # Of numbers that hardly repeat a dictionary only makes a file larger and slower to read.
+    text = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    pq.write_table(table, to, compression="zstd", use_dictionary=text)
 
 
 class UrlStorage:
@@ -179,7 +185,7 @@ class UrlStorage:
         if self.exists(path):
             return False
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
+        _write(table, sink)
         data, target = sink.getvalue().to_pybytes(), self._full(path)
         try:
             if self._is_object_store:

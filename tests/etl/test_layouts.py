@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -38,6 +42,27 @@ def test_class_layouts_are_deterministic_and_keep_neighbours():
         first, second = (layouts.class_layout(d, anchors[0]) for _ in range(2))
         assert np.array_equal(first, second)
         assert same_group_neighbours(first) > 0.9
+
+
+def test_another_process_gives_the_same_class_layouts():
+    """Bit for bit, whatever number of threads the libraries may use there."""
+    distances = [cluster_distances(seed) for seed in range(2)]
+    anchor = layouts.class_anchor(layouts.mean_distances(distances))
+    ours = [anchor, *(layouts.class_layout(d, anchor) for d in distances)]
+    code = (
+        "import io, sys, numpy as np; from etl import layouts;"
+        "distances = list(np.load(io.BytesIO(sys.stdin.buffer.read())));"
+        "anchor = layouts.class_anchor(layouts.mean_distances(distances));"
+        "np.save(out := io.BytesIO(), [anchor, *(layouts.class_layout(d, anchor) for d in distances)]);"
+        "sys.stdout.buffer.write(out.getvalue())"
+    )
+    sent = io.BytesIO()
+    np.save(sent, distances)
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "3")
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=sent.getvalue(), env=os.environ | threads, capture_output=True, check=True
+    )
+    assert np.array_equal(np.load(io.BytesIO(done.stdout)), np.array(ours))
 
 
 def test_classes_stay_near_the_anchor():

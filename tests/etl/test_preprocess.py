@@ -31,6 +31,24 @@ PRESETS = {
 }
 
 
+@pytest.mark.parametrize("size", [(400, 30), (30, 401), (301, 299), (90, 60), (3000, 1)])
+@pytest.mark.parametrize("crop", [48, 51, 200])
+def test_elongated_images_are_cropped_while_they_are_resized(size, crop, monkeypatch):
+    """The same picture but for rounding, since Pillow computes the filter's weights from another corner."""
+    image, preprocess = picture(*size), Preprocess(100, crop)
+    whole = preprocess.pixels(image).int()
+    monkeypatch.setattr("etl.geometry._MOST_PIXELS", 0)
+    part = preprocess.pixels(image).int()
+    assert part.shape == whole.shape
+    assert (part - whole).abs().max() <= 2
+
+
+def test_an_image_of_one_row_takes_little_memory():
+    """Resized as a whole, 20,000 x 1 pixels would become 5,120,000 x 256."""
+    image = Image.fromarray(np.full((1, 20_000, 3), 77, np.uint8))
+    assert bool((Preprocess().pixels(image) == 77).all())
+
+
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("size", SIZES)
 def test_equals_torchvision_presets(name, size):
