@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from etl.models import ResolvedModel
+    from etl.preprocess import Preprocessing
     from warehouse.parts import PartStore
 
 
@@ -146,14 +147,16 @@ class JobQueue:
         else:
             self._held += job.facts.bytes
 
-    @property
-    def keeps_pixels(self) -> bool:
-        """Whether the pixels of a shard are kept for the models that come after."""
-        return self._remembers and self._fits()
+    def later(self, group: list[Job]) -> tuple[Preprocessing, ...]:
+        """Return what models after a group will want to see, if pixels are kept for them; each kind once."""
+        if not (self._remembers and self._fits()):
+            return ()
+        after = self.jobs[self.jobs.index(group[-1]) + 1 :]
+        return tuple({job.kind: job.preprocess for job in after}.values())
 
     def _grouped(self) -> Iterator[list[Job]]:
         size = self.settings.group_size
-        if size is None and self.keeps_pixels:
+        if size is None and self._remembers and self._fits():
             size = 1
         group: list[Job] = []
         for job in self.jobs:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from etl.cost import latency_ms
 from etl.distances import ConfidenceSums
+from etl.explain.folding import fold_batch_norms
 from etl.explain.logits import logits_of
 from etl.features import FeatureTap
 from etl.models import LoadedModel, ModelError
@@ -32,14 +33,14 @@ PRECISIONS = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch
 
 
 class Runner:
-    """A classifier on its device.
+    """A classifier on its device, its batch normalisations folded into its convolutions: the same function, faster.
 
     Use it as a context manager: while it is open, the module is on the device and has a hook.
 
     Parameters
     ----------
     loaded
-        The model; its module is moved and cast in place.
+        The model; its module is moved, folded and cast in place.
     order
         The model output of each class id, see :func:`etl.classes.match_outputs`; None for the identity.
     last_layer
@@ -77,11 +78,12 @@ class Runner:
         self._tap = FeatureTap(loaded.module, last_layer)
         self._device = device
         self._precision = precision
+        self._is_folded = False
         self._dtype = PRECISIONS[precision]
 
     def __enter__(self) -> Runner:
         try:
-            self._module.to(self._device, self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._module.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         except torch.OutOfMemoryError as error:
             raise ModelError("the device has not enough memory for it") from error
         self._tap.__enter__()
@@ -114,6 +116,7 @@ class Runner:
         """
         if not len(pixels):
             return np.empty((0, self._classes), np.float32), np.empty((0, 1), np.float32)
+        self._fold(pixels[:1])
         with torch.inference_mode(), float32_math(self._device, tf32=self._precision == "tf32"):
             logits, features = self._forwards(pixels)
             # Infinite logits can be meant (a masked class); what has no order cannot.
@@ -126,9 +129,25 @@ class Runner:
 
     def latency_ms(self, pixels: Tensor) -> float:
         """Median time of a forward pass for the first of some images, in milliseconds."""
+        self._fold(pixels[:1])
         example = self.preprocess.batch(pixels[:1].to(self._device))
         with float32_math(self._device, tf32=self._precision == "tf32"):
             return latency_ms(self._module, example.to(self._dtype))
+
+    def _fold(self, pixels: Tensor) -> None:
+        """Fold batch normalisations, once there is an image to do it with; then take on the number type asked for."""
+        if self._is_folded:
+            return
+        try:
+            fold_batch_norms(self._module, self.preprocess.batch(pixels.to(self._device)))
+            self._module.to(self._dtype)
+        except torch.OutOfMemoryError as error:
+            raise ModelError("the device has not enough memory for a single image") from error
+        except UserError:
+            raise
+        except Exception as error:
+            raise ModelError(f"it failed: {type(error).__name__}: {error}") from error
+        self._is_folded = True
 
     def _forwards(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Classify in batches; returns logits and features on the device, where nothing has waited for them yet."""
@@ -218,6 +237,7 @@ def default_batch_size(device: torch.device, pixels: int) -> int:
     pixels
         Number of pixels of one input.
     """
-    target = 256 if device.type == "cuda" else 32
+    # On a CPU larger batches leave the caches: EfficientNet-Lite0 takes half as long again for an image of 32 as of 8.
+    target = 256 if device.type == "cuda" else 8
     scale = max(pixels / (224 * 224), 1 / 16)
     return max(1, 2 ** round(math.log2(target / scale)))

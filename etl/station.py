@@ -74,14 +74,14 @@ class Unit:
         What to run on what.
     classes
         Number of classes of the class table.
-    keep
-        Whether other models will want the pixels after these.
+    later
+        Preprocessing of the models whose turn comes after these, and who will find the pixels; empty if none are kept.
     """
 
     shard: Shard
     models: tuple[Assignment, ...]
     classes: int
-    keep: bool
+    later: tuple[Preprocessing, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,9 @@ class Station:
                 kinds[model.key] = self._preprocessing(model)
             except UserError as error:
                 outcomes.append(Outcome(model.key, 0, 0.0, str(error)))
-        decoded = self._decoder.decode(unit.shard, {k.fingerprint(): k for k in kinds.values()}, unit.keep)
+        # What comes later is made of the same decoded files.
+        wanted = {kind.fingerprint(): kind for kind in (*kinds.values(), *unit.later)}
+        decoded = self._decoder.decode(unit.shard, wanted, keep=bool(unit.later))
         predicted = []
         with self._lock:
             started = max(started, self._free_since)

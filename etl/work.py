@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from etl.classes import ClassTable
     from etl.job import Job
     from etl.jobs import JobQueue
+    from etl.preprocess import Preprocessing
     from etl.report import Reporter, RunReport
     from etl.runs import Interrupt
     from etl.workplace import Workplace
@@ -90,7 +91,7 @@ class Worker:
         self._reporter.plan(len(queue.jobs), queue.work)
         with Background() as background:
             for group in queue.groups():
-                self._group(group, queue.keeps_pixels, report)
+                self._group(group, queue.later(group), report)
                 for job in group:
                     self._finish(job, report, background)
                 self._workplace.forget()
@@ -108,8 +109,8 @@ class Worker:
                 self._reporter.step(f"laying out the images of {key}")
                 self._deriver.image_layout(key)
 
-    def _group(self, group: list[Job], keep: bool, report: RunReport) -> None:
-        """Compute all units of a group of models; ``keep`` the pixels for the next group."""
+    def _group(self, group: list[Job], later: tuple[Preprocessing, ...], report: RunReport) -> None:
+        """Compute all units of a group of models."""
         for job in group:
             if job.loaded is not None:
                 try:
@@ -125,7 +126,7 @@ class Worker:
             if self._interrupt.requested:
                 break
             if wanted:
-                unit = Unit(shard, wanted, len(self._classes), keep)
+                unit = Unit(shard, wanted, len(self._classes), later)
                 pending[self._workplace.submit(unit)] = unit
         while pending:
             if self._interrupt.requested:

@@ -68,6 +68,20 @@ def test_a_second_run_of_the_demo_computes_nothing(demo_warehouse):
     assert (demo_warehouse / "warehouse.duckdb").resolve() == target
 
 
+def test_etl_on_a_cluster_with_its_parts_elsewhere(tmp_path):
+    images, warehouse, parts = f"demo:{tmp_path}/images?images_per_class=1", tmp_path / "w", tmp_path / "share"
+    command = ["etl", images, "--warehouse", warehouse, "--models", "demo:squeezenet1_1", "--device", "cpu"]
+    done = vacpanel(*command, "--parts", parts, "--cluster", "local:1")
+    assert "Dask's dashboard is at http://127.0.0.1:" in done.stderr
+    assert "1 models, 64 images, 64 new predictions" in done.stderr
+    assert list((parts / "predictions").rglob("*.parquet"))
+    assert not any((warehouse / "parts").iterdir())
+    again = vacpanel(*command)  # it remembers where its parts are
+    assert "0 new predictions" in again.stderr
+    refused = vacpanel(*command, "--parts", tmp_path / "other", status=2)
+    assert f"keeps its parts at {parts}" in refused.stderr
+
+
 def test_explain_writes_pictures_and_maps_and_the_store_remembers(demo_warehouse, tmp_path):
     common = ["--warehouse", demo_warehouse, "--models", "resnet18,demo:alexnet", "--image", "3"]
     printed = vacpanel("explain", *common, "--out", tmp_path / "out").stdout
