@@ -42,7 +42,7 @@ def test_too_little_memory_halves_the_batch_and_nothing_is_lost():
     hungry = Hungry(5)
     (found, found_features), size = predict(hungry, pixels, 32)
     assert size == 4
-    assert hungry.batches == [4, 4, 4, 4, 4, 1]
+    assert hungry.batches == [1, 4, 4, 4, 4, 4, 1]  # the first to fold
     torch.testing.assert_close(torch.from_numpy(found), torch.from_numpy(logits))
     torch.testing.assert_close(torch.from_numpy(found_features), torch.from_numpy(features))
 
