@@ -54,7 +54,7 @@ class Size:
 
 SIZES = {
     "imagenet": Size(13, 50_000, 512, publish_s=60, aggregate_ms=20, query_ms=20),
-    "million": Size(50, 1_000_000, 4096, publish_s=60, aggregate_ms=10, query_ms=150),
+    "million": Size(50, 1_000_000, 2048, publish_s=60, aggregate_ms=10, query_ms=150),
 }
 
 

@@ -20,7 +20,7 @@ from etl.scores import feature_rows, prediction_rows, softmax
 from warehouse.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 PRECISIONS = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
 """Number types of the forward pass; predictions differ a little between them. TF32 exists on NVIDIA GPUs only."""
+
+
+class Aborted(Exception):  # noqa: N818 - somebody pressed Ctrl-C twice
+    """Raised between two batches when nobody waits for the end of the shard."""
 
 
 class Runner:
@@ -51,6 +55,8 @@ class Runner:
         A key of :data:`PRECISIONS`.
     batch_size
         Largest number of images in a forward pass; halved whenever the device's memory does not suffice.
+    aborted
+        Asked before each forward pass; true raises :class:`Aborted`.
 
     Attributes
     ----------
@@ -68,6 +74,7 @@ class Runner:
         device: torch.device,
         precision: str,
         batch_size: int,
+        aborted: Callable[[], bool] = lambda: False,
     ) -> None:
         self.batch_size = batch_size
         self._module = loaded.module
@@ -77,6 +84,7 @@ class Runner:
         self._classes = loaded.outputs if order is None else len(order)
         self._tap = FeatureTap(loaded.module, last_layer)
         self._device = device
+        self._aborted = aborted
         self._precision = precision
         self._is_folded = False
         self._dtype = PRECISIONS[precision]
@@ -153,6 +161,8 @@ class Runner:
         """Classify in batches; returns logits and features on the device, where nothing has waited for them yet."""
         logits, features, start = [], [], 0
         while start < len(pixels):
+            if self._aborted():
+                raise Aborted
             batch = pixels[start : start + self.batch_size]
             try:
                 x = self.preprocess.batch(batch.to(self._device, non_blocking=True)).to(self._dtype)

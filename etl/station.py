@@ -129,6 +129,11 @@ class Station:
         self._lock = threading.Lock()  # of the device and of what follows
         self._runners: dict[str, tuple[Runner, ExitStack, int]] = {}
         self._free_since = 0.0
+        self._abort = threading.Event()
+
+    def abort(self) -> None:
+        """End what is being computed after the current forward pass, with :class:`etl.predict.Aborted`."""
+        self._abort.set()
 
     def close(self) -> None:
         """Let go of models and images."""
@@ -246,7 +251,9 @@ class Station:
             self._drop_oldest()
         stack = ExitStack()
         batch_size = model.batch_size or default_batch_size(self._device, model.pixels)
-        runner = Runner(loaded, model.order, model.last_layer, self._device, model.precision, batch_size)
+        runner = Runner(
+            loaded, model.order, model.last_layer, self._device, model.precision, batch_size, self._abort.is_set
+        )
         stack.enter_context(runner)
         self._runners[model.key] = runner, stack, model.nbytes
 

@@ -156,6 +156,9 @@ def workplace(
         with ThreadPoolExecutor(_TOGETHER, thread_name_prefix="predict") as executor:
             try:
                 yield _Here(executor, station)
+            except BaseException:
+                station.abort()  # Ctrl-C pressed twice, or a disk that is full: nobody waits for the unit
+                raise
             finally:
                 executor.shutdown(wait=True, cancel_futures=True)
                 station.close()

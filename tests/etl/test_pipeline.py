@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -374,6 +375,29 @@ def test_ctrl_c_finishes_the_unit_and_says_how_to_go_on(image_folder, factories,
     rest = etl(image_folder, models, target, shard_size=1)
     assert rest.computed == 24 - report.computed
     assert rows(target, "select count(*), count(distinct (model, image_id)) from predictions") == [(24, 24)]
+
+
+def test_ctrl_c_pressed_twice_does_not_wait(image_folder, factories, target):
+    factories.Net.forward = _slowly(factories.Net.forward)
+
+    def press_twice(progress):
+        if progress.message.startswith("loading"):
+            return
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        etl(image_folder, [SMALL], target, progress=press_twice, shard_size=100, batch_size=1)
+    passes = len(factories.SEEN)
+    assert etl(image_folder, [SMALL], target).computed == 12
+    assert passes < 12
+
+
+def _slowly(forward):
+    def slow(self, x):
+        time.sleep(0.2)
+        return forward(self, x)
+
+    return slow
 
 
 def test_an_interrupted_model_is_not_published(image_folder, factories, target):

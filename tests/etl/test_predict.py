@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from etl.models import LoadedModel, ModelError
-from etl.predict import Runner, float32_math
+from etl.predict import Aborted, Runner, float32_math
 from etl.preprocess import Preprocess
 
 CPU = torch.device("cpu")
@@ -45,6 +45,15 @@ def test_too_little_memory_halves_the_batch_and_nothing_is_lost():
     assert hungry.batches == [1, 4, 4, 4, 4, 4, 1]  # the first to fold
     torch.testing.assert_close(torch.from_numpy(found), torch.from_numpy(logits))
     torch.testing.assert_close(torch.from_numpy(found_features), torch.from_numpy(features))
+
+
+def test_who_does_not_want_to_wait_for_the_end_need_not():
+    hungry = Hungry(1000)
+    loaded = LoadedModel(hungry.eval(), Preprocess(None, 8), 4, "Net")
+    enough = lambda: len(hungry.batches) >= 4  # noqa: E731
+    with Runner(loaded, None, "linear", CPU, "float32", 2, enough) as runner, pytest.raises(Aborted):
+        runner.predict(torch.zeros(100, 3, 8, 8, dtype=torch.uint8))
+    assert hungry.batches == [1, 2, 2, 2]
 
 
 def test_no_room_for_one_image_is_said():
