@@ -311,7 +311,7 @@ def test_the_built_in_ones_warn_of_nothing(tiny, x):
         (Occlusion(), {"window": 0.1, "stride": 0.2}),
         (LayerCAM(), {"steps": 3}),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else value.name,
 )
 def test_parameters_out_of_range_are_refused(method, parameters):
     with pytest.raises(UserError):
