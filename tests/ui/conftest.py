@@ -18,7 +18,7 @@ import pytest
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (extra 'test')")
 
-playwright.expect.set_options(timeout=30_000)  # shared machines are slow at times
+playwright.expect.set_options(timeout=60_000)  # shared machines are slow at times
 
 FLAGS = [
     "--headless=new",

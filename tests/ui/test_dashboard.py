@@ -15,7 +15,7 @@ from tests.ui.plots import GRAPH, MODEL_BARS, RADAR_DOTS, RADAR_LINES, ROOT_BARS
 @pytest.fixture
 def dashboard(page: Page, server: str) -> Page:
     page.goto(f"{server}/app")
-    expect(page.get_by_text("13 models", exact=False)).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("13 models", exact=False)).to_be_visible(timeout=120_000)
     page.wait_for_function("window.Bokeh && Bokeh.documents.length > 0")
     page.wait_for_load_state("networkidle")
     return page
@@ -123,8 +123,8 @@ def test_a_class_and_grad_cam_for_three_models(dashboard):
     expect(run).to_be_enabled()
     run.click()
     rows = dashboard.locator(".vac-explanations .tabulator-row")
-    expect(rows).to_have_count(3, timeout=60_000)
-    expect(dashboard.get_by_text("Comparison of the models")).to_be_visible(timeout=20_000)
+    expect(rows).to_have_count(3, timeout=120_000)
+    expect(dashboard.get_by_text("Comparison of the models")).to_be_visible(timeout=120_000)
     heatmaps = dashboard.locator(".vac-explanations .tabulator-row [tabulator-field='heatmap'] img")
     expect(heatmaps).to_have_count(3)
     dashboard.wait_for_function(
@@ -142,9 +142,9 @@ def test_a_class_and_grad_cam_for_three_models(dashboard):
 
 def test_moving_the_threshold_restyles_the_heatmap(page, server):
     page.goto(f"{server}/app?model=demo:resnet18&classes=2&images=0")
-    page.get_by_role("button", name="Explain 1 model on 1 image").click(timeout=30_000)
+    page.get_by_role("button", name="Explain 1 model on 1 image").click(timeout=120_000)
     heatmap = page.locator(".vac-explanations .tabulator-row [tabulator-field='heatmap'] img")
-    expect(heatmap).to_have_attribute("src", re.compile("/50$"), timeout=60_000)
+    expect(heatmap).to_have_attribute("src", re.compile("/50$"), timeout=120_000)
     page.get_by_role("slider", name="Threshold of attention").press("ArrowRight")
     expect(heatmap).to_have_attribute("src", re.compile("/55$"))
 
@@ -152,8 +152,8 @@ def test_moving_the_threshold_restyles_the_heatmap(page, server):
 def test_cancel_stops_a_long_task(page, server):
     page.goto(f"{server}/app?model=demo:resnet18&classes=2&method=bbmp")
     run = page.get_by_role("button", name=re.compile("Explain 1 model on . images"))
-    run.click(timeout=30_000)
-    page.get_by_role("button", name="Cancel").click(timeout=60_000)
+    run.click(timeout=120_000)
+    page.get_by_role("button", name="Cancel").click(timeout=120_000)
     expect(page.get_by_text(re.compile(r"Cancelled after \d maps?"))).to_be_visible()
     expect(run).to_be_enabled()
 
@@ -165,6 +165,6 @@ def test_media_links_are_of_no_use_when_changed(dashboard, server):
 
 def test_a_link_restores_the_selection_and_names_what_it_cannot(page, server):
     page.goto(f"{server}/app?model=demo:squeezenet1_1&root=tool&models=demo:nothing")
-    expect(page.get_by_text("Leaf classes of squeezenet1_1, best first")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Leaf classes of squeezenet1_1, best first")).to_be_visible(timeout=120_000)
     expect(page.get_by_text("Leaf classes of “tool”", exact=False)).to_be_visible()
     expect(page.get_by_text("no model 'demo:nothing'", exact=False)).to_be_visible()
