@@ -88,14 +88,16 @@ def connect(address: str) -> Any:
 
 def gpus(client: Any) -> int:
     """Count the units of the resource ``GPU`` that workers declare."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    return int(sum(worker["resources"].get("GPU", 0) for worker in workers))
+    return int(sum(worker["resources"].get("GPU", 0) for worker in _workers(client)))
 
 
 def slots(client: Any) -> int:
     """Count the tasks that the workers run at once: one for each GPU if there are some, else one for each thread."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    return max(1, gpus(client) or sum(worker["nthreads"] for worker in workers))
+    return max(1, gpus(client) or sum(worker["nthreads"] for worker in _workers(client)))
+
+
+def _workers(client: Any) -> list[dict[str, Any]]:
+    return list(client.scheduler_info(n_workers=-1)["workers"].values())
 
 
 def _distributed() -> Any:

@@ -68,21 +68,15 @@ class Decoder:
     ----------
     store
         The warehouse's parts; what decoding tells about the images of a shard is written there once.
-    threads
-        Number of decoding threads; as many as processors by default.
-    budget
-        Bytes of pixels to remember.
     pinned
         Whether to keep pixels in page-locked memory, from which a GPU takes them without waiting.
     """
 
-    def __init__(
-        self, store: PartStore, threads: int | None = None, budget: int | None = None, pinned: bool = False
-    ) -> None:
+    def __init__(self, store: PartStore, pinned: bool = False) -> None:
         self._store = store
-        self._pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="decode")
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
         self._pinned = pinned
-        self._free = MEMORY_BUDGET if budget is None else budget
+        self._free = MEMORY_BUDGET
         self._kept: dict[tuple[str, str], ShardPixels] = {}
         self._lock = threading.Lock()  # of what is kept
 

@@ -131,7 +131,7 @@ class Worker:
         while pending:
             if self._interrupt.requested:
                 for future in pending:
-                    future.cancel()  # has no effect on what is being computed
+                    future.cancel()  # what is being computed here goes on; a cluster's workers finish it unasked
             self._collect(pending, jobs, report)
 
     def _collect(self, pending: dict[Future[list[Outcome]], Unit], jobs: dict[str, Job], report: RunReport) -> None:

@@ -198,8 +198,8 @@ def _station(location: str, device: str) -> Station:
     with _lock:
         key = (location, device)
         if key not in _stations:
-            for station in _stations.values():  # of another run
-                station.close()
-            _stations.clear()
+            # Runs that ended do not say so, others may be at work: those load their models again.
+            for station in _stations.values():
+                station.drop()
             _stations[key] = Station(PartStore(location), choose_device(device))
         return _stations[key]

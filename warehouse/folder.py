@@ -7,7 +7,7 @@ from pathlib import Path
 
 from warehouse import files
 from warehouse.errors import WarehouseError
-from warehouse.storage import without_password
+from warehouse.storage import storage_at, without_password
 
 PUBLISHED_NAME = "warehouse.duckdb"
 _GENERATION = re.compile(r"(\d{6,})\.duckdb")
@@ -113,7 +113,7 @@ class Folder:
             return self.parts
 
     def keep_parts_at(self, location: str) -> None:
-        """Keep the parts elsewhere, for good.
+        """Keep the parts elsewhere, for good; looks there before it says so.
 
         Parameters
         ----------
@@ -122,9 +122,11 @@ class Folder:
 
         Raises
         ------
-        WarehouseError
-            If there are parts already, in another place.
+        UserError
+            If the place cannot be reached, or there are parts already, in another place.
         """
+        if "://" not in location:
+            location = str(Path(location).expanduser().absolute())
         if str(self.parts_location) == location:
             return
         if self.parts_elsewhere.exists() or any(self.parts.iterdir()):
@@ -132,6 +134,7 @@ class Folder:
                 f"{self.root} keeps its parts at {without_password(str(self.parts_location))}; "
                 "leave out --parts, or make another warehouse."
             )
+        storage_at(location).names("classes")
         files.replace_text(self.parts_elsewhere, f"{location}\n")
 
     def generation_file(self, number: int) -> Path:

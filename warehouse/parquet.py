@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from warehouse import files
 from warehouse.errors import WarehouseError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
@@ -49,17 +50,34 @@ def read_tables(paths: Sequence[Path], schema: pa.Schema) -> pa.Table:
     """
     tables = []
     for path in paths:
-        try:
-            # A memory map keeps file names with any character in them out of path and URI parsing.
-            with pa.memory_map(str(path)) as source:
-                tables.append(pq.ParquetFile(source).read(use_threads=False).cast(schema))
-        except FileNotFoundError as error:
-            raise WarehouseError(f"The warehouse lacks {path}; run `vacpanel etl` again to compute it.") from error
-        except (OSError, ValueError) as error:
-            raise WarehouseError(
-                f"{path} is damaged ({error}); delete it and run `vacpanel etl` again to compute it anew."
-            ) from error
+        # A memory map keeps file names with any character in them out of path and URI parsing.
+        with explained(str(path)), pa.memory_map(str(path)) as source:
+            tables.append(read_table(source, schema))
     return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def read_table(source: pa.NativeFile, schema: pa.Schema) -> pa.Table:
+    """Read one open file."""
+    return pq.ParquetFile(source).read(use_threads=False).cast(schema)
+
+
+@contextlib.contextmanager
+def explained(where: str) -> Iterator[None]:
+    """Say what to do about a file that is missing or damaged.
+
+    Raises
+    ------
+    WarehouseError
+        Instead of the error that says so.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise WarehouseError(f"The warehouse lacks {where}; run `vacpanel etl` again to compute it.") from error
+    except (OSError, ValueError) as error:
+        raise WarehouseError(
+            f"{where} is damaged ({error}); delete it and run `vacpanel etl` again to compute it anew."
+        ) from error
 
 
 def names_in(directory: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import posixpath
 import uuid
@@ -15,10 +16,10 @@ import pyarrow.parquet as pq
 
 from warehouse import files
 from warehouse.errors import UserError, WarehouseError
-from warehouse.parquet import names_in, read_tables, sweep
+from warehouse.parquet import explained, names_in, read_table, read_tables, sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _SUFFIX = ".parquet"
 _CONNECTIONS = 16
@@ -178,7 +179,8 @@ class UrlStorage:
 
     def exists(self, path: str) -> bool:
         """Tell whether there is a file."""
-        return bool(self._files.exists(self._full(path)))
+        with self._reached():
+            return bool(self._files.exists(self._full(path)))
 
     def create(self, path: str, table: pa.Table) -> bool:
         """Write a file unless there is one; return whether it was written."""
@@ -187,19 +189,18 @@ class UrlStorage:
         sink = pa.BufferOutputStream()
         _write(table, sink)
         data, target = sink.getvalue().to_pybytes(), self._full(path)
-        try:
-            if self._is_object_store:
-                # "create" is refused where somebody else was faster.
-                self._files.pipe_file(target, data, mode="create")
-                return True
-            temporary = f"{posixpath.dirname(target)}/{files.TEMPORARY}{uuid.uuid4().hex}"
-            self._files.makedirs(posixpath.dirname(target), exist_ok=True)
-            self._files.pipe_file(temporary, data)
-            self._files.mv(temporary, target)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            raise WarehouseError(f"Cannot write {self.where(path)}: {error}.") from error
+        with self._reached():
+            try:
+                if self._is_object_store:
+                    # "create" is refused where somebody else was faster.
+                    self._files.pipe_file(target, data, mode="create")
+                else:
+                    temporary = f"{posixpath.dirname(target)}/{files.TEMPORARY}{uuid.uuid4().hex}"
+                    self._files.makedirs(posixpath.dirname(target), exist_ok=True)
+                    self._files.pipe_file(temporary, data)
+                    self._files.mv(temporary, target)
+            except FileExistsError:
+                return False
         return True
 
     def read(self, paths: Sequence[str], schema: pa.Schema) -> pa.Table:
@@ -225,21 +226,25 @@ class UrlStorage:
         return f"{self._root}/{path}{_SUFFIX}"
 
     def _list(self, directory: str) -> list[tuple[str, str]]:
-        try:
-            entries: list[dict[str, Any]] = self._files.ls(f"{self._root}/{directory}", detail=True)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise WarehouseError(f"Cannot list {self._shown}/{directory}: {error}.") from error
+        with self._reached():
+            try:
+                entries: list[dict[str, Any]] = self._files.ls(f"{self._root}/{directory}", detail=True)
+            except FileNotFoundError:
+                return []
         return [(posixpath.basename(entry["name"].rstrip("/")), entry["type"]) for entry in entries]
 
     def _read(self, path: str, schema: pa.Schema) -> pa.Table:
+        with explained(self.where(path)):
+            with self._reached(FileNotFoundError):
+                data = self._files.cat_file(self._full(path))
+            return read_table(pa.BufferReader(data), schema)
+
+    @contextlib.contextmanager
+    def _reached(self, *expected: type[Exception]) -> Iterator[None]:
+        """Turn whatever else the library behind the URL raises (no credentials, no network) into one sentence."""
         try:
-            data = self._files.cat_file(self._full(path))
-            return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False).cast(schema)
-        except FileNotFoundError as error:
-            raise WarehouseError(f"There is no {self.where(path)}; run `vacpanel etl` again to compute it.") from error
-        except (OSError, ValueError) as error:
-            raise WarehouseError(
-                f"{self.where(path)} is damaged ({error}); delete it and run `vacpanel etl` again to compute it anew."
-            ) from error
+            yield
+        except expected:
+            raise
+        except Exception as error:
+            raise WarehouseError(f"The parts at {self._shown} cannot be reached: {error}.") from error

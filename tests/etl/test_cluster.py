@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -71,6 +72,17 @@ def test_one_of_two_workers_is_killed(images, tmp_path, alone):
     assert predictions(tmp_path / "w") == alone
     store = PartStore(Folder(tmp_path / "w"))
     assert all(len(store.names("predictions", key)) == 8 for key in store.names("models", "_"))
+
+
+def test_two_runs_on_one_cluster_do_not_disturb_each_other(images, tmp_path, alone):
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        targets = [tmp_path / name for name in ("a", "b")]
+        reports = pool.map(lambda target: run(images, target, cluster=cluster.scheduler_address), targets)
+        assert [(report.status, report.failed) for report in reports] == [("finished", {})] * 2
+    assert [predictions(target) for target in targets] == [alone] * 2
 
 
 def test_a_worker_with_other_weights_is_not_believed(images, tmp_path, monkeypatch):

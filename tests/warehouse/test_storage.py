@@ -141,6 +141,36 @@ def test_an_unknown_kind_of_url_is_one_sentence() -> None:
         storage_at("nonsense://x/y")
 
 
+def test_a_place_that_cannot_be_reached_is_one_sentence_and_leaves_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3fs = pytest.importorskip("s3fs", reason="s3fs (extra 's3') is not installed")
+    s3fs.S3FileSystem.clear_instance_cache()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    folder = Folder(tmp_path / "w").create()
+    for url in ("s3://nobody-is-there/x", "nonsense://x/y"):
+        with pytest.raises(UserError, match=r"cannot be (reached|kept)"):
+            folder.keep_parts_at(url)
+        assert folder.parts_location == folder.parts
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_a_bucket_that_does_not_exist_is_one_sentence(bucket: str) -> None:
+    with pytest.raises(WarehouseError, match=r"The parts at s3://no-such-bucket/x cannot be reached: .*bucket"):
+        storage_at("s3://no-such-bucket/x").create("a/b/c", table(1))
+
+
+def test_a_relative_path_is_meant_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Folder(tmp_path / "w").create()
+    folder.keep_parts_at("share")
+    assert folder.parts_location == str(tmp_path / "share")
+
+
 def test_passwords_are_not_shown() -> None:
     assert without_password("sftp://me:secret@host/folder") == "sftp://host/folder"
     assert without_password("/a/b@c") == "/a/b@c"
