@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import panel as pn
 import panel_material_ui as pmui
+from panel.io.resources import LOCAL_DIST
 
 from vacpanel.dashboard import LOOK_EVERY, Dashboard, watch_link
 from vacpanel.sidebar import TaskSidebar
@@ -32,6 +33,7 @@ def page(path: str | Path) -> pmui.Page:
         The warehouse folder.
     """
     pn.extension("tabulator", notifications=True)
+    _serve_styles()
     dashboard = Dashboard(path)
     notices = dashboard.read_link(pn.state.location.search or "") if pn.state.location else []
     facts = line(dashboard.facts(), styles={"color": "white"}, margin=(4, 10), align="center")
@@ -69,3 +71,15 @@ def page(path: str | Path) -> pmui.Page:
         theme_config=THEME,
         busy_indicator="linear",
     )
+
+
+def _serve_styles() -> None:
+    """Take style sheets from this server, never from a CDN.
+
+    Panel notes where they are when it answers the request for the page; a session that begins with a web socket,
+    because another process (--num-procs) answered that request, would not know.
+    """
+    document = pn.state.curdoc
+    if document is not None and document.session_context is not None:
+        prefix = f"{pn.state.rel_path}/" if pn.state.rel_path else ""
+        document.template_variables.setdefault("dist_url", f"{prefix}{LOCAL_DIST}")

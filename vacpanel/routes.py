@@ -7,8 +7,12 @@ import logging
 
 from tornado.web import HTTPError, RequestHandler
 
+import vacpanel.page  # noqa: F401
 from vacpanel import media, serving
 from warehouse import VacpanelError
+
+# The page is imported above for what that registers: the folders of its components' scripts and styles. Workers
+# (--num-procs) fork after this module is loaded, so that each can serve the scripts of a page another one made.
 
 logger = logging.getLogger(__name__)
 A_YEAR = 31_536_000

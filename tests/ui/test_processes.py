@@ -27,10 +27,12 @@ def two_processes(demo_warehouse, tmp_path_factory):
 
 
 def test_sessions_of_all_processes_are_explained_by_one(browser, two_processes, demo_warehouse):
-    notes = set()
+    notes, elsewhere, missing = set(), [], []
     for image in range(4):  # each may meet another process of the server
         context = browser.new_context(viewport={"width": 1440, "height": 900})
         page = context.new_page()
+        page.on("request", lambda request: elsewhere.append(request.url) if outside(request.url) else None)
+        page.on("response", lambda answer: missing.append(answer.url) if answer.status == 404 else None)
         page.goto(f"{two_processes}/app?models=demo:resnet18,demo:alexnet&images={image}&method=grad-cam%2B%2B")
         run = page.get_by_role("button", name=re.compile("Explain 2 models"))
         expect(run).to_be_enabled(timeout=120_000)
@@ -42,3 +44,10 @@ def test_sessions_of_all_processes_are_explained_by_one(browser, two_processes, 
         context.close()
     (pid,) = notes
     os.kill(pid, 0)  # it is there
+    assert elsewhere == []
+    assert missing == []
+
+
+def outside(url: str) -> bool:
+    """Tell whether an address is on another machine."""
+    return url.startswith("http") and not url.startswith("http://127.0.0.1:")
