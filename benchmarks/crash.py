@@ -307,7 +307,7 @@ def _look(w: warehouse.Warehouse) -> None:
     if (found := counts.fetchall()) != wanted:
         raise AssertionError(f"{found} instead of {wanted}")
     for model in models:
-        if len(w.class_layout(model)["class_id"]) != len(w.class_accuracy(model)["class_id"]):
+        if len(w.class_layout(model)["class_id"]) != len(w.tally().class_accuracy(model)["class_id"]):
             raise AssertionError(f"{model} is visible without a layout")
 
 

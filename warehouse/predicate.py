@@ -59,6 +59,10 @@ class Predicate:
         """Whether anything is restricted."""
         return self != Predicate()
 
+    def without(self, *names: str) -> Predicate:
+        """Return the predicate without some of its conditions, by name of the parameter."""
+        return dataclasses.replace(self, **{name: getattr(EVERYTHING, name) for name in names})
+
     def where(self) -> tuple[str, list[Any]]:
         """Return the condition for `SELECT ... FROM predictions WHERE`, with `?` marks, and their values."""
         values: list[Any] = []
@@ -104,3 +108,7 @@ def _literal(value: Any) -> str:
         # A plain 0.1 would be a DECIMAL and compared as such; this is the very same double as the parameter.
         return f"'{value!r}'::DOUBLE"
     return str(int(value))
+
+
+EVERYTHING = Predicate()
+"""Restricts nothing."""

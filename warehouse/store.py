@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from warehouse.errors import WarehouseError
+from warehouse.predicate import EVERYTHING, Predicate
 from warehouse.reader import Reader
 from warehouse.rows import ImageRow, ModelRow, Summary
+from warehouse.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from warehouse.reader import Columns
+
+KEPT_TALLIES = 64  # 50 models and 1000 classes take 1.2 MB each
 
 
 def open(path: str | Path) -> Warehouse:  # noqa: A001
@@ -48,6 +56,12 @@ class Warehouse(Reader):
     WarehouseError
         If there is no warehouse, or nothing was published yet.
     """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path)
+        # By generation, so that a newer one is counted anew.
+        self._tally = lru_cache(KEPT_TALLIES)(self._restrict)
+        self._counted = lru_cache(KEPT_TALLIES)(self._count)
 
     # Models and classes ------------------------------------------------------------------------------------
 
@@ -99,57 +113,49 @@ class Warehouse(Reader):
 
     # Accuracies --------------------------------------------------------------------------------------------
 
-    def root_accuracy(self) -> Columns:
-        """Return the accuracy of every model on every root class with images.
+    def tally(self, where: Predicate = EVERYTHING) -> Tally:
+        """Count the right predictions of every model on every class, among those that a predicate selects.
 
-        Columns: model, label, root_class, images, top1, top5.
+        All accuracies follow from it, see `Tally`. Answers are kept: what needs the predictions themselves, a bound of
+        the confidence or some images, is counted once for all models, roots and classes.
+
+        Parameters
+        ----------
+        where
+            Which predictions count; all by default. Its condition on right and wrong does not restrict them: it says
+            which of them a rate counts, as in "top-1 error".
         """
-        return self._columns(
-            "SELECT a.model, label, root_class, images, top1, top5"
-            " FROM root_accuracy AS a JOIN models AS m ON m.model = a.model ORDER BY a.model, root_class"
-        )
+        return self._tally(self.generation, where)
 
-    def class_accuracy(self, model: str) -> Columns:
-        """Return the accuracy of a model on every class with images, best first.
+    def _restrict(self, generation: int, where: Predicate) -> Tally:
+        rows = dataclasses.replace(where, models=(), roots=(), classes=())
+        return self._counted(generation, rows).restricted(where)
 
-        Columns: class_id, class_name, root_class, images, top1, top5.
-        """
-        return self._columns(
-            "SELECT class_id, class_name, root_class, images, top1, top5 FROM class_accuracy"
-            " WHERE model = ? ORDER BY top1 DESC, class_id",
-            [model],
-        )
-
-    def class_accuracy_of(self, class_ids: Sequence[int]) -> Columns:
-        """Return the accuracy of all models on some classes.
-
-        Columns: model, label, class_id, class_name, root_class, images, top1, top5.
-        """
-        return self._columns(
-            "SELECT a.model, label, class_id, class_name, root_class, images, top1, top5"
-            " FROM class_accuracy AS a JOIN models AS m ON m.model = a.model"
-            " WHERE list_contains(?::INTEGER[], class_id) ORDER BY a.model, class_id",
-            [_integers(class_ids)],
-        )
-
-    def root_class_accuracy(self, root: str) -> Columns:
-        """Return the accuracy on the classes of one root class over all models, best mean first.
-
-        Columns: class_id, class_name, images, models, mean_top1, min_top1, max_top1.
-        """
-        return self._columns(
-            "SELECT class_id, class_name, max(images) AS images, count(*) AS models, avg(top1) AS mean_top1,"
-            " min(top1) AS min_top1, max(top1) AS max_top1 FROM class_accuracy WHERE root_class = ?"
-            " GROUP BY class_id, class_name ORDER BY mean_top1 DESC, class_id",
-            [root],
-        )
-
-    def class_spread(self) -> Columns:
-        """Return how the models differ on each class with images, by class id.
-
-        Columns: class_id, class_name, root_class, models, min_top1, max_top1, range_top1, mean_top1.
-        """
-        return self._columns("SELECT * FROM class_spread ORDER BY class_id")
+    def _count(self, generation: int, rows: Predicate) -> Tally:
+        if rows.correct is not None:
+            return self._counted(generation, dataclasses.replace(rows, correct=None)).answered(correct=rows.correct)
+        models = self._columns("SELECT model_id, model FROM store.model ORDER BY model")
+        classes = self._columns("SELECT class_id, class_name, root_class FROM classes ORDER BY class_id")
+        if not rows:
+            found = self._columns(
+                "SELECT model_id, class_id, images, round(top1 * images)::BIGINT AS right1,"
+                " round(top5 * images)::BIGINT AS right5"
+                " FROM class_accuracy AS a JOIN store.model AS m ON m.model = a.model"
+            )
+        else:
+            condition, values = rows.where()
+            found = self._columns(
+                "SELECT model_id, class_id, count(*) AS images,"
+                " count(*) FILTER (predicted_class_id = class_id) AS right1, count(*) FILTER (true_rank <= 5) AS right5"
+                f" FROM store.prediction WHERE {condition} GROUP BY model_id, class_id",
+                values,
+            )
+        row = np.argsort(models["model_id"])[np.searchsorted(np.sort(models["model_id"]), found["model_id"])]
+        column = np.searchsorted(classes["class_id"], found["class_id"])
+        counts = np.zeros((3, len(models["model"]), len(classes["class_id"])), dtype=np.int64)
+        for count, name in zip(counts, ("images", "right1", "right5"), strict=True):
+            count[row, column] = found[name]
+        return Tally(models["model"], **classes, images=counts[0], right1=counts[1], right5=counts[2])
 
     # Distances ---------------------------------------------------------------------------------------------
 
@@ -181,12 +187,24 @@ class Warehouse(Reader):
 
     # Images ------------------------------------------------------------------------------------------------
 
-    def images_of(self, class_id: int, limit: int | None = None) -> Columns:
-        """Return the images of a class by id: image_id, root, path, class_id, width, height."""
+    def images_of(self, class_id: int, limit: int | None = None, where: Predicate = EVERYTHING) -> Columns:
+        """Return images of a class by id: image_id, root, path, class_id, width, height.
+
+        Parameters
+        ----------
+        class_id
+            The class.
+        limit
+            At most so many.
+        where
+            Only images for which some prediction meets this.
+        """
+        condition, values = where.where()
+        met = f" AND image_id IN (SELECT image_id FROM predictions WHERE class_id = ? AND {condition})"
         return self._columns(
             "SELECT image_id, root, path, class_id, width, height FROM images WHERE class_id = ?"
-            " ORDER BY image_id LIMIT ?",
-            [int(class_id), 2**62 if limit is None else int(limit)],
+            f"{met if where else ''} ORDER BY image_id LIMIT ?",
+            [int(class_id), *([int(class_id), *values] if where else []), 2**62 if limit is None else int(limit)],
         )
 
     def image(self, image_id: int) -> ImageRow:

@@ -59,13 +59,13 @@ def test_somebody_holds_the_file_read_write(own: Folder, sample: Sample) -> None
     careless = start(CARELESS, own.published)
     try:
         with warehouse.open(own.root) as w:
-            assert len(w.class_accuracy("demo:net0")["class_id"]) == 6
+            assert len(w.class_layout("demo:net0")["class_id"]) == 7
             sample.write_card(own, "demo:net0", key="again", model="demo:net3")
             for _ in range(3):
                 assert publish(own, force=True).changed
                 assert w.refresh()
                 assert w.summary().models == 4
-                assert len(w.class_accuracy("demo:net0")["class_id"]) == 6
+                assert len(w.class_layout("demo:net0")["class_id"]) == 7
             with duckdb.connect(str(own.published)) as fresh:
                 assert fresh.execute("SELECT count(*) FROM class_accuracy").fetchone() == (18,)
     finally:
@@ -77,10 +77,10 @@ def test_a_killed_careless_person_breaks_nothing(own: Folder) -> None:
     with duckdb.connect(str(own.published), read_only=True) as again:
         assert again.execute("SELECT count(*) FROM mine").fetchone() == (1000,)
     with warehouse.open(own.root) as w:
-        assert len(w.class_accuracy("demo:net0")["class_id"]) == 6
+        assert len(w.class_layout("demo:net0")["class_id"]) == 7
         publish(own, force=True)
         w.refresh()
-        assert len(w.class_accuracy("demo:net0")["class_id"]) == 6
+        assert len(w.class_layout("demo:net0")["class_id"]) == 7
     with duckdb.connect(str(own.published), read_only=True) as fresh:
         assert fresh.execute("SELECT count(*) FROM class_accuracy").fetchone() == (18,)
 
@@ -112,7 +112,7 @@ def test_kills_of_a_publisher_leave_a_readable_generation(own: Folder) -> None:
             assert w.generation >= newest
             newest = w.generation
             assert w.sql("SELECT count(*) FROM predictions").fetchall() == [(141,)]
-            assert len(w.class_spread()["class_id"]) == 6
+            assert len(w.class_layout("demo:net0")["class_id"]) == 7
         publish(own)
         w.refresh()
         assert w.generation >= 3

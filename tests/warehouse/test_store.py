@@ -12,6 +12,7 @@ import pytest
 
 import warehouse
 from warehouse.errors import WarehouseError
+from warehouse.predicate import Predicate
 from warehouse.publish import publish
 from warehouse.rows import ImageRow, ModelRow
 
@@ -30,11 +31,6 @@ QUESTIONS = {
         "model label family source parameters flops input_size latency_ms precision images top1 top5",
     ),
     "classes": ([], "class_id wnid class_name root_class images"),
-    "root_accuracy": ([], "model label root_class images top1 top5"),
-    "class_accuracy": (["demo:net0"], "class_id class_name root_class images top1 top5"),
-    "class_accuracy_of": ([[0, 1, 5, 99]], "model label class_id class_name root_class images top1 top5"),
-    "root_class_accuracy": (["tool's"], "class_id class_name images models mean_top1 min_top1 max_top1"),
-    "class_spread": ([], "class_id class_name root_class models min_top1 max_top1 range_top1 mean_top1"),
     "class_layout": (["demo:net0"], "class_id class_name root_class x y images top1"),
     "nearest_classes": (["demo:net0", 1, 3], "class_id class_name root_class distance"),
     "images_of": ([0], "image_id root path class_id width height"),
@@ -67,7 +63,7 @@ def test_empty_warehouses_give_empty_columns(blank: Warehouse, question: str) ->
 
 def test_all_questions_have_a_test(w: Warehouse) -> None:
     own = {name for name in vars(type(w)) if not name.startswith("_")}
-    assert own - {"summary", "roots", "model_row", "image"} == set(QUESTIONS)
+    assert own - {"summary", "roots", "model_row", "image", "tally"} == set(QUESTIONS)
 
 
 def test_summary_and_roots(w: Warehouse, sample: Sample) -> None:
@@ -92,8 +88,6 @@ def test_missing_numbers_are_nan_and_missing_text_none(w: Warehouse) -> None:
 
 
 def test_orders(w: Warehouse) -> None:
-    assert (np.diff(w.class_accuracy("demo:net1")["top1"]) <= 0).all()
-    assert (np.diff(w.root_class_accuracy("animal")["mean_top1"]) <= 0).all()
     assert (np.diff(w.nearest_classes("demo:net1", 2, 5)["distance"]) >= 0).all()
     predictions = w.predictions(["demo:net2", "demo:net0"], [4, 0])
     assert predictions["image_id"].tolist() == [0, 0, 4, 4]
@@ -133,14 +127,15 @@ def test_numpy_integers_are_welcome(w: Warehouse) -> None:
     classes = w.classes()["class_id"]
     assert len(w.images_of(classes[1], limit=np.int64(2))["image_id"]) == 2
     assert w.image(np.int32(9)).image_id == 9
-    assert len(w.class_accuracy_of(classes)["class_id"]) == 18
+    assert len(w.tally().on_class(classes[1])["model"]) == 3
     assert len(w.predictions(w.models()["model"], np.arange(3))["model"]) == 9
 
 
 def test_hostile_text_is_only_text(w: Warehouse, sample: Sample) -> None:
     hostile = "x'; DROP TABLE classes; --"
-    assert len(w.class_accuracy(hostile)["class_id"]) == 0
-    assert len(w.root_class_accuracy(hostile)["class_id"]) == 0
+    assert len(w.tally().class_accuracy(hostile)["class_id"]) == 0
+    assert len(w.tally().class_spread(hostile)["class_id"]) == 0
+    assert not w.tally(Predicate(models=(hostile,), min_confidence=0.1)).images.any()
     assert len(w.predictions([hostile, "demo:net0"], [0])["model"]) == 1
     assert sample.names[1] in w.classes()["class_name"]
 
@@ -221,12 +216,12 @@ def test_refresh_outlives_vanished_generations(own: Folder) -> None:
 
 def test_threads_query_while_generations_change(own: Folder, sample: Sample) -> None:
     with warehouse.open(own.root) as w:
-        expected = {m: w.class_accuracy(m)["top1"].tolist() for m in sample.models}
+        expected = {m: w.class_layout(m)["x"].tolist() for m in sample.models}
         stop = threading.Event()
 
         def work(model: str) -> None:
             while not stop.is_set():
-                assert w.class_accuracy(model)["top1"].tolist() == expected[model]
+                assert w.class_layout(model)["x"].tolist() == expected[model]
                 summary = w.summary()
                 assert summary.models == 3
                 w.refresh()
