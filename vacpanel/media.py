@@ -1,4 +1,4 @@
-"""Pictures for the page: the originals, the heatmaps, the masked regions.
+"""Pictures for the page: the originals, what models see of them, and maps as a browser paints them.
 
 On a server they travel by URL (signed, so that the routes are as private as the page that hands the links out); in a
 notebook or a bare ``panel serve`` they travel as data URIs. `Media.src` decides, nobody else needs to know.
@@ -11,14 +11,16 @@ import hashlib
 import hmac
 import os
 import secrets
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from etl.geometry import Geometry, described
 from etl.images import open_image
 from etl.seen import seen
-from vacpanel import render
+from vacpanel import layers, render
 from warehouse import UserError
 from warehouse.maps import MapStore, StoredMap
 
@@ -31,6 +33,7 @@ PREFIX = "vacpanel-media"
 SECRET_VARIABLE = "VACPANEL_MEDIA_SECRET"  # noqa: S105  (a name, not a secret)
 MAX_SIDE = 1024
 PREVIEW_SIDE = 28  # cells; an address has to hold a preview, and no method's grid is finer than BBMP's
+KEPT_LAYERS = 512  # pictures of some 20 KB: a map that is shown again, to anybody, costs nothing
 
 # Made before workers fork (--num-procs), so that each answers the links another handed out; servers on several machines
 # behind one address set the variable.
@@ -42,6 +45,11 @@ def routes_are_served() -> None:
     """Note that this process answers media URLs (called when the server loads ``vacpanel.routes``)."""
     global _served
     _served = True
+
+
+def by_address() -> bool:
+    """Whether pictures travel by URL here: large ones may be offered that nobody may ever look at."""
+    return _served
 
 
 class Media:
@@ -57,22 +65,34 @@ class Media:
         self.warehouse = warehouse
         self.key = hashlib.sha256(str(warehouse.root).encode()).hexdigest()[:12]
         self.maps = MapStore(warehouse.folder.explanations)
+        self._keys = lru_cache(8)(self._read_keys)
+        self._painted = lru_cache(KEPT_LAYERS)(self._paint)
 
     def image(self, image_id: int, size: int = 96) -> str:
         """Return the address of an original image, its longest side `size` px."""
         return self.src(f"image/{int(image_id)}/{int(size)}")
 
     def seen(self, image_id: int, key: str) -> str:
-        """Return the address of what the model with this key sees of an image: its own resize and crop."""
-        return self.src(f"seen/{key}/{int(image_id)}")
+        """Return the address of what the model with this key sees of an image: its own resize and crop.
 
-    def overlay(self, name: str, threshold: float) -> str:
-        """Return the address of a heatmap over its picture; `name` is a digest or comes from `preview`."""
-        return self.src(f"overlay/{name}/{round(threshold * 100)}")
+        Models that see the same have the same address, so that a browser loads it once.
+        """
+        return self.src(f"seen/{self._keys(self.warehouse.generation).get(key, key)}/{int(image_id)}")
 
-    def masked(self, name: str, threshold: float) -> str:
-        """Return the address of a picture masked to its region of interest; `name` as for `overlay`."""
-        return self.src(f"masked/{name}/{round(threshold * 100)}")
+    def layers(self, name: str) -> str:
+        """Return the address of a map as `vacpanel.layers` makes it; `name` is a digest or comes from `preview`."""
+        return self.src(f"layers/{name}/0")
+
+    def areas(self, image_id: int, key: str, attention: np.ndarray) -> list[int]:
+        """Return the size of a map's region of interest at every percent of the threshold, see `layers.areas`.
+
+        It is counted in the pixels of the model, as everywhere else, not in those of the page.
+        """
+        return layers.areas(layers.at_size(attention, self.seen_size(image_id, key)))
+
+    def seen_size(self, image_id: int, key: str) -> tuple[int, int]:
+        """Return width and height in px of what the model with this key sees of an image."""
+        return self._seen_size(int(image_id), self._model(key))
 
     @staticmethod
     def preview(image_id: int, key: str, attention: np.ndarray) -> str:
@@ -113,8 +133,7 @@ class Media:
         loaders: dict[str, Callable[[str, int], tuple[str, bytes]]] = {
             "image": self._image,
             "seen": self._seen,
-            "overlay": self._overlay,
-            "masked": self._masked,
+            "layers": self._layers,
         }
         if kind not in loaders or not second.isdigit():
             raise UserError(f"There is no picture at {resource!r}.")
@@ -131,8 +150,17 @@ class Media:
         picture = open_image(self.warehouse.image(image_id).file)
         return seen(picture, model, self.warehouse.model_row(model).preprocess)
 
+    def _seen_size(self, image_id: int, model: str) -> tuple[int, int]:
+        """Return the size of what the model saw; most of them cut out a square, whatever the image."""
+        geometry = described(self.warehouse.model_row(model).preprocess)
+        if geometry is not None and geometry.crop is not None:
+            return geometry.crop, geometry.crop
+        return self._picture(image_id, model).size
+
     def _seen(self, key: str, image_id: int) -> tuple[str, bytes]:
-        return "image/jpeg", render.encode(self._picture(image_id, self._model(key)), "JPEG")
+        # Fine enough for the colours of a region to be counted.
+        picture = layers.shown(self._picture(image_id, self._model(key)))
+        return "image/jpeg", render.encode(picture, "JPEG", quality=92, subsampling=0)
 
     def _model(self, key: str) -> str:
         found = self.warehouse.sql("SELECT model FROM models WHERE key = ?", [key]).fetchall()
@@ -140,20 +168,31 @@ class Media:
             raise UserError(f"There is no model with the key {key!r}.")
         return str(found[0][0])
 
-    def _overlay(self, name: str, percent: int) -> tuple[str, bytes]:
-        return "image/jpeg", render.encode(render.overlay(*self._explained(name), percent / 100), "JPEG")
+    def _read_keys(self, generation: int) -> dict[str, str]:  # noqa: ARG002
+        """Return, by the key of a model, the first key of those that see the same of every image."""
+        first: dict[Geometry, str] = {}
+        same = {}
+        for key, preprocess in self.warehouse.sql("SELECT key, preprocess FROM models ORDER BY key").fetchall():
+            geometry = described(preprocess)
+            same[key] = key if geometry is None else first.setdefault(geometry, key)
+        return same
 
-    def _masked(self, name: str, percent: int) -> tuple[str, bytes]:
-        return "image/jpeg", render.encode(render.masked(*self._explained(name), percent / 100), "JPEG")
+    def _layers(self, name: str, _: int) -> tuple[str, bytes]:
+        return "image/png", self._painted(name)
 
-    def _explained(self, name: str) -> tuple[Image.Image, np.ndarray]:
-        """Return what the model saw and its map, by a digest or the name of a preview."""
+    def _paint(self, name: str) -> bytes:
+        image_id, model, attention = self._explained(name)
+        size = layers.shown_size(self._seen_size(image_id, model))
+        return render.encode(layers.layers(layers.at_size(attention, size)))
+
+    def _explained(self, name: str) -> tuple[int, str, np.ndarray]:
+        """Return image, model and map, by a digest or the name of a preview."""
         if "." not in name:
             stored = self._stored(name)
-            return self._picture(stored.image_id, stored.model), stored.map
+            return stored.image_id, stored.model, stored.map
         key, image_id, height, cells = name.rsplit(".", 3)
         flat = np.frombuffer(base64.urlsafe_b64decode(cells + "=="), np.uint8)
-        return self._picture(int(image_id), self._model(key)), flat.reshape(int(height), -1) / np.float32(255)
+        return int(image_id), self._model(key), flat.reshape(int(height), -1) / np.float32(255)
 
     def _stored(self, digest: str) -> StoredMap:
         stored = self.maps.get(digest)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from functools import cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from bokeh.palettes import Inferno256
@@ -21,14 +21,18 @@ if TYPE_CHECKING:
 
 LEVELS = (0.25, 0.5, 0.75)
 SHORTEST_SIDE = 192  # px; smaller pictures are enlarged so that lines stay thin
-DIM = 0.35  # how much colour is left where attention is below the threshold
+COLOR = 0.6  # share of the heatmap's colour over the picture
+DIM = 0.35  # how much of that is left where attention is below the threshold
+SHADOW = 0.75  # how bright the picture is there
+OUTSIDE = 128  # grey of what is outside the region of interest
 LINE, SEAM = 1.25, 2.75  # px; widths of a contour line and of the dark seam below it
-SMOOTH = 3  # lines are drawn so many times larger and reduced
+SEAM_STRENGTH = 0.45
+FLAT = 1e-4  # attention a px; where it changes less there is no line, whatever its level
 
 
 @cache
-def _lookup_table() -> np.ndarray:
-    """Return Bokeh's Inferno (perceptually uniform) as (256, 3) uint8."""
+def color_scale() -> np.ndarray:
+    """Return the colours of attention 0 to 1, Bokeh's Inferno (perceptually uniform): (256, 3) uint8."""
     return np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in Inferno256], dtype=np.uint8)
 
 
@@ -71,13 +75,15 @@ def overlay(
     levels
         Where contour lines run.
     """
-    picture = _enlarged(picture)
+    picture = enlarged(picture)
     attention = upsample(attention, picture.size)
+    inside = (attention >= threshold)[..., None]
     gray = np.asarray(picture.convert("L"), dtype=np.float32)[..., None].repeat(3, axis=2)
-    color = _lookup_table()[np.round(attention * 255).astype(np.uint8)].astype(np.float32)
-    strength = np.where(attention >= threshold, 0.6, 0.6 * DIM)[..., None]
-    base = np.where((attention >= threshold)[..., None], gray, gray * 0.75)
-    return _with_contours(np.round(base * (1 - strength) + color * strength), contours(attention, levels))
+    color = color_scale()[np.round(attention * 255).astype(np.uint8)].astype(np.float32)
+    strength = np.where(inside, COLOR, COLOR * DIM)
+    pixels = np.round(np.where(inside, gray, gray * SHADOW) * (1 - strength) + color * strength)
+    keep, add = line_layer(attention, levels)
+    return Image.fromarray(np.round(pixels * keep[..., None] + add[..., None]).astype(np.uint8))
 
 
 def unexplained(picture: Image.Image, reason: str) -> Image.Image:
@@ -90,7 +96,7 @@ def unexplained(picture: Image.Image, reason: str) -> Image.Image:
     reason
         Why there is no map, in a few words.
     """
-    picture = _enlarged(picture)
+    picture = enlarged(picture)
     image = Image.blend(picture.convert("L").convert("RGB"), Image.new("RGB", picture.size, "white"), 0.7)
     letters = font(max(13, picture.width // 16))
     place = (picture.width / 2, picture.height / 2)
@@ -101,9 +107,9 @@ def unexplained(picture: Image.Image, reason: str) -> Image.Image:
 
 def masked(picture: Image.Image, attention: np.ndarray, threshold: float = 0.5) -> Image.Image:
     """Return the picture with everything below the threshold greyed out: the region of interest (paper section 4.5)."""
-    picture = _enlarged(picture.convert("RGB"))
+    picture = enlarged(picture.convert("RGB"))
     inside = upsample(attention, picture.size) >= threshold
-    return Image.fromarray(np.where(inside[..., None], np.asarray(picture), np.uint8(128)))
+    return Image.fromarray(np.where(inside[..., None], np.asarray(picture), np.uint8(OUTSIDE)))
 
 
 def contours(attention: np.ndarray, levels: Sequence[float] = LEVELS) -> list[tuple[float, np.ndarray]]:
@@ -132,40 +138,62 @@ def level_shade(level: float) -> int:
     return int(120 + 135 * level)
 
 
-def _with_contours(pixels: np.ndarray, lines: Sequence[tuple[float, np.ndarray]]) -> Image.Image:
-    """Draw contour lines, each in its shade, over a dark seam that keeps them visible on bright ground."""
-    pixels = _with_lines(pixels, [points for _, points in lines], SEAM, 0, 0.45)
-    for level in sorted({level for level, _ in lines}):
-        pixels = _with_lines(pixels, [points for at, points in lines if at == level], LINE, level_shade(level), 1.0)
-    return Image.fromarray(np.round(pixels).astype(np.uint8))
+def line_layer(attention: np.ndarray, levels: Sequence[float] = LEVELS) -> tuple[np.ndarray, np.ndarray]:
+    """Return what contour lines do to the picture below: ``pixel * keep + add``.
+
+    Each line has its shade over a dark seam that keeps it visible on bright ground. How far a pixel is from a line
+    follows from its attention and the slope there (as in shaders): the cost does not depend on how the lines wind,
+    which they do without end in the maps of methods that score single pixels.
+
+    Parameters
+    ----------
+    attention
+        (H, W) float in [0, 1].
+    levels
+        Where lines run.
+
+    Returns
+    -------
+    keep, add
+        (H, W) float32 each: in [0, 1], and in [0, 255].
+    """
+    attention = np.asarray(attention, dtype=np.float32)
+    keep, add = np.ones_like(attention), np.zeros_like(attention)
+    if not len(levels):
+        return keep, add
+    slope = np.hypot(*np.gradient(attention))
+    slope[slope < FLAT] = np.nan
+    distances = {level: np.nan_to_num(np.abs(attention - level) / slope, nan=np.inf) for level in sorted(levels)}
+    keep -= SEAM_STRENGTH * _cover(np.min(list(distances.values()), axis=0), SEAM)
+    for level, distance in distances.items():
+        cover = _cover(distance, LINE)
+        keep *= 1 - cover
+        add = add * (1 - cover) + level_shade(level) * cover
+    return keep, add
 
 
-def _with_lines(
-    pixels: np.ndarray, lines: Sequence[np.ndarray], width: float, shade: int, strength: float
-) -> np.ndarray:
-    """Return float pixels (H, W, 3) with smooth lines of one grey on them."""
-    mask = Image.new("L", (pixels.shape[1] * SMOOTH, pixels.shape[0] * SMOOTH))
-    draw = ImageDraw.Draw(mask)
-    for points in lines:
-        fine = (points + 0.5) * SMOOTH - 0.5
-        draw.line([(x, y) for x, y in fine.tolist()], fill=255, width=round(width * SMOOTH))
-    cover = np.asarray(mask.reduce(SMOOTH), dtype=np.float32)[..., None] * (strength / 255)
-    return pixels * (1 - cover) + shade * cover
+def _cover(distance: np.ndarray, width: float) -> np.ndarray:
+    """Return how much of each pixel a line of this width covers, by the pixel's distance from its middle."""
+    return np.clip(width / 2 + 0.5 - distance, 0.0, 1.0)
 
 
-def encode(image: Image.Image, kind: str = "PNG") -> bytes:
-    """Return the image as PNG or JPEG bytes."""
+def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    """Return the image as PNG or JPEG bytes; options are Pillow's."""
     buffer = io.BytesIO()
     if kind == "JPEG":
-        image.convert("RGB").save(buffer, "JPEG", quality=88)
+        image.convert("RGB").save(buffer, "JPEG", **({"quality": 88} | options))
     else:
-        image.save(buffer, kind, compress_level=3)
+        image.save(buffer, kind, **({"compress_level": 3} | options))
     return buffer.getvalue()
 
 
-def _enlarged(picture: Image.Image) -> Image.Image:
-    shortest = min(picture.size)
-    if shortest >= SHORTEST_SIDE:
-        return picture
-    factor = -(-SHORTEST_SIDE // shortest)
-    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)
+def enlarged(picture: Image.Image) -> Image.Image:
+    """Return the picture, so many times larger that its shortest side has `SHORTEST_SIDE` px at least."""
+    size = enlarged_size(picture.size)
+    return picture if size == picture.size else picture.resize(size, Image.Resampling.BICUBIC)
+
+
+def enlarged_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the size of an `enlarged` picture, in px."""
+    factor = max(1, -(-SHORTEST_SIDE // min(size)))
+    return size[0] * factor, size[1] * factor

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from tornado.web import HTTPError, RequestHandler
+from bokeh.server.views.auth_request_handler import AuthRequestHandler
+from tornado.web import HTTPError
 
 import vacpanel.page  # noqa: F401
 from vacpanel import media, serving
@@ -18,11 +19,16 @@ logger = logging.getLogger(__name__)
 A_YEAR = 31_536_000
 
 
-class MediaHandler(RequestHandler):
-    """Answers signed media URLs; everything else is 404, so that nothing can be probed."""
+class MediaHandler(AuthRequestHandler):
+    """Answers signed media URLs; everything else is 404, so that nothing can be probed.
+
+    Where people have to log in, a link alone is not enough either: it may have been passed on.
+    """
 
     async def get(self, key: str, given: str, resource: str) -> None:
         """Send one picture; it never changes under its address, so browsers keep it."""
+        if self.current_user is None:
+            raise HTTPError(403)
         owner = serving.media_for(key) if media.signed(key, given, resource) else None
         if owner is None:
             raise HTTPError(404)

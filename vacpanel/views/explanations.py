@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import pandas as pd
 import panel as pn
 import param
-from panel.io.model import JSCode
+from panel.io import hold
 
 from vacpanel import methods, serving
 from vacpanel.controller import Controller, Row
+from vacpanel.media import by_address
 from vacpanel.views.base import View
-from vacpanel.views.live_rows import LiveRows
+from vacpanel.views.map_table import MapTable
+from vacpanel.views.maps import MapGallery, commit_threshold, group_of
 from vacpanel.views.strip import ImageStrip
-from vacpanel.views.text import empty, gallery, line
+from vacpanel.views.text import EMPTY_CSS, line
+from vacpanel.words import count
 
 if TYPE_CHECKING:
     from panel.viewable import Viewable
@@ -22,117 +24,112 @@ if TYPE_CHECKING:
     from vacpanel.state import Selection
     from warehouse import Warehouse
 
-PICTURE = {"type": "image", "height": "88px", "width": "88px"}
-TEXT = {"type": "plaintext"}
-PERCENT = JSCode(
-    "function(cell) { const value = cell.getValue(); "
-    "return typeof value === 'number' && !isNaN(value) ? value.toFixed(1) + ' %' : '\N{EN DASH}' }"
+THUMB, LARGE = 96, 900  # px; originals in the strip and in a row that is opened
+IMAGES_AT_ONCE = 48  # in the strip; as many more each time that more are asked for
+
+# What the table shows, from left to right; the weights are of the width.
+COLUMNS: tuple[dict[str, Any], ...] = (
+    {"name": "picture", "title": "Picture", "kind": "picture", "weight": 9.2, "help": "What the model saw."},
+    {"name": "heatmap", "title": "Heatmap", "kind": "heatmap", "weight": 9.2, "help": "Where it looked, with lines."},
+    {
+        "name": "region",
+        "title": "Region",
+        "kind": "region",
+        "weight": 9.2,
+        "help": "The picture from the threshold on.",
+    },
+    {
+        "name": "colours",
+        "title": "Colours",
+        "kind": "colours",
+        "weight": 11.5,
+        "help": "Colour-intensity histogram of the region: red, green and blue, dark to bright.",
+    },
+    {"name": "label", "title": "Model", "kind": "model", "weight": 11.5},
+    {"name": "method", "title": "Method", "kind": "text", "weight": 9},
+    {"name": "top1", "title": "Top-1", "kind": "percent", "weight": 6.6, "help": "How often the model is right."},
+    {
+        "name": "class_top1",
+        "title": "On class",
+        "kind": "percent",
+        "weight": 6.8,
+        "help": "How often the model is right on images of this class.",
+        "full": "Top-1 on the class",
+    },
+    {"name": "class_name", "title": "True class", "kind": "text", "weight": 8.6},
+    {"name": "predicted", "title": "Predicted", "kind": "answer", "weight": 10.2},
+    {
+        "name": "confidence",
+        "title": "Confi\N{SOFT HYPHEN}dence",
+        "kind": "percent",
+        "weight": 6.8,
+        "help": "The model's confidence in its prediction.",
+        "full": "Confidence",
+    },
+    {
+        "name": "roi_area",
+        "title": "ROI area",
+        "kind": "area",
+        "weight": 6.8,
+        "help": "Share of the picture inside the region at this threshold.",
+        "full": "Area of the region of interest",
+    },
 )
-# The model's name, and below it what has to be known about its map.
-NAMED = JSCode(
-    "function(cell) { const note = document.createElement('small'); note.textContent = cell.getData().note; "
-    "const named = document.createElement('div'); named.append(cell.getValue(), note); return named }"
-)
-COLUMNS = {
-    "picture": "Picture",
-    "heatmap": "Heatmap",
-    "region": "Region",
-    "label": "Model",
-    "top1": "Top-1",
-    "class_top1": "On class",
-    "class_name": "True class",
-    "predicted": "Predicted",
-    "confidence": "Confidence",
-    "roi_area": "ROI area",
-    "note": "Note",
-}
-WIDTHS = {
-    **dict.fromkeys(("picture", "heatmap", "region"), 94),
-    "label": 108,
-    **dict.fromkeys(("top1", "class_top1", "roi_area"), 66),
-    **dict.fromkeys(("class_name", "predicted"), 76),
-    "confidence": 78,
-}
-TABLE_CSS = """
-.tabulator, .tabulator .tabulator-header .tabulator-col, .tabulator-row .tabulator-cell { font-size: 12px; }
-.tabulator .tabulator-header .tabulator-col .tabulator-col-content { padding: 3px 5px; }
-.tabulator .tabulator-header .tabulator-col .tabulator-col-title { font-size: 11px; }
-.tabulator-row .tabulator-cell { padding: 3px; }
-.tabulator .tabulator-header-filter input { font-size: 11px; padding: 1px 3px; }
-.tabulator .tabulator-header .tabulator-col.tabulator-sortable .tabulator-col-title { padding-right: 8px; }
-.tabulator .tabulator-header .tabulator-col .tabulator-col-content .tabulator-col-sorter { right: 2px; }
-.tabulator-row .tabulator-cell:is([tabulator-field="label"], [tabulator-field="class_name"],
-  [tabulator-field="predicted"]) { white-space: normal; overflow-wrap: anywhere; }
-small { display: block; margin-top: 3px; font-size: 10.5px; line-height: 1.25; opacity: .8; }
-"""
 
 
 class Explanations(View):
-    """Before a task: the images of the selected class. After: one row a map, sortable, streaming in as maps finish."""
+    """Before a task: the images of the selected classes. After: one row a map, streaming in as maps finish."""
 
     title: ClassVar[str] = "Visual explanations"
     slot: ClassVar[str] = "D"
     help_text: ClassVar[str] = (
         "Bright regions are what a model looked at when it chose its answer. Contour lines stand at 25, 50 and 75 % "
-        "of its highest attention; below the threshold the heatmap is dimmed, and the region shows what is left."
+        "of its highest attention; below the threshold the heatmap is dimmed, and the region shows what is left. "
+        "Click a picture to see its row large, with Ctrl or Shift to choose several images."
     )
 
     def __init__(self, warehouse: Warehouse, state: Selection | None = None, **params: Any) -> None:
         super().__init__(warehouse, state, **params)
         self.controller = Controller.of(warehouse, self.state)
         self._media = serving.media_of(warehouse)
-        self._strip = ImageStrip(sizing_mode="stretch_width", height=84, margin=(0, 8))
+        self._wanted = IMAGES_AT_ONCE
+        self._strip = ImageStrip(sizing_mode="stretch_width", margin=(0, 8))
         self._strip.param.watch(self._picked, "selected")
-        self._live = LiveRows()
-        self._table = pn.widgets.Tabulator(
-            _frame([]),
-            titles=COLUMNS,
-            hidden_columns=["note"],
-            show_index=False,
-            disabled=True,
-            layout="fit_data_fill",
+        self._strip.on_more(self._more)
+        self._hint = line("", EMPTY_CSS, sizing_mode="stretch_width", margin=(16, 20, 10, 20))
+        maps: dict[str, Any] = {"group": group_of(self.state), "threshold": self.state.threshold}
+        self._says = line("", margin=(0, 12), sizing_mode="stretch_width")
+        self._examples = MapGallery(sizing_mode="stretch_width", margin=(2, 12), **maps)
+        self._table = MapTable(sizing_mode="stretch_both", min_height=200, margin=(2, 6), visible=False, **maps)
+        self._table.on_pin(self._pin)
+        for shown in (self._examples, self._table):
+            shown.on_msg(lambda event: commit_threshold(self.state, event))
+        self._body = pn.Column(
+            self._strip,
+            self._hint,
+            self._says,
+            self._examples,
+            self._table,
             sizing_mode="stretch_both",
-            min_height=220,
-            formatters={
-                "picture": PICTURE,
-                **{kind: self._live.formatter(kind) for kind in ("heatmap", "region")},
-                "label": NAMED,
-                **dict.fromkeys(("class_name", "predicted"), TEXT),
-                **dict.fromkeys(("top1", "class_top1", "confidence", "roi_area"), PERCENT),
-            },
-            header_filters={
-                "label": {"type": "input", "func": "like", "placeholder": "search"},
-                "predicted": {"type": "input", "func": "like", "placeholder": "search"},
-            },
-            configuration={
-                "rowHeight": 98,
-                "columnDefaults": {"headerSortTristate": True, "headerWordWrap": True},
-            },
-            sortable=dict.fromkeys(("picture", "heatmap", "region"), False),
-            widths=WIDTHS,
-            stylesheets=[TABLE_CSS, LiveRows.style_sheet],
-            theme="simple",
-            margin=(0, 6),
+            min_height=120,
+            styles={"overflow-y": "auto"},
         )
-        self._body = pn.Column(sizing_mode="stretch_both", min_height=120)
         self._shown: list[Row] = []
         self.controller.param.watch(self._rows_changed, "rows")
-        self._arrange()
+        self._load()
 
-    @param.depends("state.classes", "state.generation", watch=True)
-    def _arrange(self) -> None:
-        self._fill_strip()
-        parts: list[Any] = [self._live, *([self._strip] if self._strip.items else [])]
-        if self._shown:
-            parts.append(self._table)
-        else:
-            parts.append(empty(self._next_step()))
-            parts += self._examples()
-        self._body[:] = parts
-        self._say()
+    # -- before a task ----------------------------------------------------------------------------------------------
 
-    def _examples(self) -> list[Viewable]:
-        """Return one picture a method of the image that most methods have explained, the pinned example of the ETL."""
+    @param.depends("state.generation", watch=True)
+    def _load(self) -> None:
+        """Read what only changes with the warehouse."""
+        classes = self.warehouse.classes()
+        self._names = dict(zip(map(int, classes["class_id"]), map(str, classes["class_name"]), strict=True))
+        self._show_examples()
+        self._choice_changed()
+
+    def _show_examples(self) -> None:
+        """Show what each method makes of the image that most methods have explained, the pinned example of the ETL."""
         found = self.warehouse.sql(
             """
             WITH newest AS (
@@ -140,61 +137,68 @@ class Explanations(View):
             ), best AS (
               SELECT model, image_id FROM newest GROUP BY ALL ORDER BY count(*) DESC, image_id LIMIT 1
             )
-            SELECT method, digest, model, image_id FROM newest JOIN best USING (model, image_id) ORDER BY method
+            SELECT method, digest, model, image_id FROM newest JOIN best USING (model, image_id)
             """
         ).fetchall()
+        known = list(methods.choices().values())
         found = [example for example in found if self._media.maps.get(example[1])]  # the store forgets maps when full
         if not found:
-            return []
+            self._examples.items = []
+            return
+        found.sort(key=lambda example: known.index(example[0]) if example[0] in known else len(known))
         model, image_id = found[0][2:]
         row = self.warehouse.model_row(model)
-        pictures = [("the image", self._media.seen(image_id, row.key))]
+        picture = self._media.seen(image_id, row.key)
+        pictures = [{"caption": "the image", "picture": picture}]
         pictures += [
-            (methods.title(method), self._media.overlay(digest, self.state.threshold)) for method, digest, *_ in found
+            {"caption": methods.title(method), "picture": picture, "layers": self._media.layers(digest)}
+            for method, digest, *_ in found
         ]
-        says = f"How each method explains {row.label} on one image:"
-        return [line(says, margin=(0, 12)), gallery(pictures)]
+        self._examples.items = pictures
+        self._says.object = ""
+        self._example_says = f"How each method explains {row.label} on one image:"
 
-    def _next_step(self) -> str:
-        if not len(self.warehouse.models()["model"]):
-            return "No model has been run yet."
-        if not self.state.classes:
-            return "Tap a class (a bar, or a point of the distribution graph) to see its images here."
-        if not self._strip.items:
-            return "The selected class has no images in this warehouse."
-        return "Pick an image, tick models on the left and press the button there to see what each model looked at."
+    @param.depends("state.classes", "state.filter", watch=True)
+    def _choice_changed(self) -> None:
+        self._wanted = IMAGES_AT_ONCE
+        self._fill_strip()
+        self._arrange()
+
+    def _more(self) -> None:
+        self._wanted += IMAGES_AT_ONCE
+        with hold():
+            self._fill_strip()
+            self._arrange()
 
     def _fill_strip(self) -> None:
-        items = []
-        classes = self.warehouse.classes()
-        names = dict(zip(map(int, classes["class_id"]), map(str, classes["class_name"]), strict=True))
+        """Show images of the selected classes, class by class, as many as are wanted."""
+        items: list[dict[str, Any]] = []
         for class_id in self.state.classes:
-            images = self.warehouse.images_of(class_id, limit=40)
-            for image_id, path in zip(images["image_id"], images["path"], strict=True):
-                items.append(
-                    {
-                        "id": int(image_id),
-                        "src": self._media.image(int(image_id), 96),
-                        "title": f"{names[class_id]}: {path}",
-                    }
-                )
+            room = self._wanted - len(items)
+            images = self.warehouse.images_of(class_id, room + 1, self.where)
+            for image_id, path in zip(map(int, images["image_id"]), images["path"], strict=True):
+                title = f"{self._names.get(class_id, class_id)}: {path}"
+                items.append({"id": image_id, "src": self._media.image(image_id, THUMB), "title": title})
+            if len(items) > self._wanted:
+                break
+        self._strip.param.update(more=len(items) > self._wanted, selected=list(self.state.images))
+        items = items[: self._wanted]
         if items != self._strip.items:
             self._strip.items = items
-        self._strip.selected = list(self.state.images)
+        self._mark()
 
-    def _say(self) -> None:
-        if self._shown:
-            options = "".join(f", {name} {value}" for name, value in self.state.parameters.items())
-            how = f"{methods.title(self.state.method)}{options}"
-            self.heading = f"What the models look at: {how}, explaining the {self.state.target} class"
-        elif self.state.classes and self._strip.items:
-            self.heading = f"Images of the selected class: {len(self._strip.items)} shown"
-        else:
-            self.heading = self.title
+    @param.depends("state.model", watch=True)
+    def _mark(self) -> None:
+        """Mark the images on which the pinned model is right, and those on which it is wrong."""
+        ids = [item["id"] for item in self._strip.items]
+        said = self.warehouse.predictions([self.state.model], ids) if ids and self.state.model else {}
+        marks = zip(said.get("image_id", ()), said.get("correct", ()), strict=True)
+        self._strip.marks = {str(image_id): bool(right) for image_id, right in marks}
 
     def _picked(self, event: param.parameterized.Event) -> None:
         if list(event.new) != self.state.images:
-            self.state.images = list(event.new)
+            with hold():
+                self.state.images = list(event.new)
 
     @param.depends("state.images", watch=True)
     def _images_changed(self) -> None:
@@ -203,61 +207,147 @@ class Explanations(View):
 
     @param.depends("state.threshold", watch=True)
     def _threshold_changed(self) -> None:
-        self._live.show({_key(row): self._changing(row) for row in self._shown})
+        self._examples.threshold = self._table.threshold = self.state.threshold
+
+    # -- what is shown ----------------------------------------------------------------------------------------------
+
+    def _arrange(self) -> None:
+        """Show what fits the state: images to choose from, and the table or what to do to get one."""
+        rows, images = bool(self._shown), bool(self._strip.items)
+        examples = bool(self._examples.items) and not rows
+        with hold():
+            self._strip.param.update(visible=images, side=40 if rows else 64)
+            self._hint.param.update(visible=not rows, object=self._next_step())
+            self._says.param.update(visible=examples, object=self._example_says if examples else "")
+            self._examples.visible = examples
+            self._table.visible = rows
+            self._say()
+
+    def _next_step(self) -> str:
+        if not len(self.warehouse.models()["model"]):
+            return "No model has been run yet."
+        if not self.state.classes:
+            return "Tap a class (a bar, or a point of the distribution graph) to see its images here."
+        if not self._strip.items:
+            one = len(self.state.classes) == 1
+            what = "The selected class has" if one else "The selected classes have"
+            return f"{what} no images {'that the filter leaves' if self.where else 'in this warehouse'}."
+        return "Pick an image, tick models on the left and press the button there to see what each model looked at."
+
+    def _say(self) -> None:
+        if self._shown:
+            how = ", ".join(self._how(method) for method in dict.fromkeys(row.method for row in self._shown))
+            self.heading = f"What the models look at: {how}, explaining {self._target()}"
+        elif self._strip.items:
+            classes = self.state.classes
+            of = f"“{self._names.get(classes[0], '')}”" if len(classes) == 1 else count(len(classes), "class")
+            shown = count(len(self._strip.items), "image")
+            self.heading = f"Images of {of}: {shown}{' and more' if self._strip.more else ''}"
+        else:
+            self.heading = self.title
+
+    def _how(self, method: str) -> str:
+        given = self.state.parameters.get(method, {})
+        return ", ".join([methods.title(method), *(f"{name} {value}" for name, value in given.items())])
+
+    def _target(self) -> str:
+        target = self.state.target_class
+        return f"“{self._names.get(target, target)}”" if isinstance(target, int) else f"the {target} class"
+
+    # -- the table --------------------------------------------------------------------------------------------------
 
     def _rows_changed(self, event: param.parameterized.Event) -> None:
         rows, before = list(event.new), self._shown
         self._shown = rows
-        if list(map(_key, rows)) == list(map(_key, before)):
-            changed = [row for row, old in zip(rows, before, strict=True) if row is not old]
-            if changed:
-                self._live.show({_key(row): self._changing(row) for row in changed})
-            return
-        self._live.show_all({_key(row): self._changing(row) for row in rows})
-        self._table.value = _frame([self._lasting(row) for row in rows])
-        if bool(rows) != bool(before):
-            self._arrange()
+        with hold():
+            if list(map(_key, rows)) == list(map(_key, before)):
+                changed = [row for row, old in zip(rows, before, strict=True) if row is not old]
+                if changed:
+                    self._table.show({_key(row): self._changing(row) for row in changed})
+                return
+            self._paths = {image_id: self.warehouse.image(image_id).path for image_id in {r.image_id for r in rows}}
+            columns = _columns(rows)
+            if rows and columns != self._table.columns:
+                self._table.columns = columns
+            self._table.show_all({_key(row): self._lasting(row) | self._changing(row) for row in rows})
+            if bool(rows) != bool(before):
+                self._arrange()
+            self._say()
 
     def _lasting(self, row: Row) -> dict[str, Any]:
         """Return what is known of a row before it is finished."""
         facts = row.facts
-        right = facts.get("correct")
-        sign = "" if right is None else "✓ " if right else "✗ "
+        picture = self._media.seen(row.image_id, facts["key"])
         return {
-            "picture": self._media.seen(row.image_id, facts["key"]),
-            "heatmap": _key(row),
-            "region": _key(row),
+            "picture": picture,
+            "large": self._media.image(row.image_id, LARGE) if by_address() else picture,
+            "title": f"{facts['label']} on {self._paths[row.image_id]}",
+            "right": facts.get("correct"),
+            "values": self._values(row),
+            "details": [["Method", self._how(row.method)]],
+        }
+
+    def _values(self, row: Row) -> dict[str, Any]:
+        facts = row.facts
+        return {
             "label": facts["label"],
+            "method": methods.title(row.method),
             "top1": _percent(facts["top1"]),
             "class_top1": _percent(facts["class_top1"]),
             "class_name": facts["class_name"],
-            "predicted": sign + str(facts.get("predicted_class_name", "")),
+            "predicted": facts.get("predicted_class_name", ""),
             "confidence": _percent(facts.get("confidence")),
-            "note": "",
         }
 
     def _changing(self, row: Row) -> dict[str, Any]:
-        """Return what becomes of a row, as `LiveRows` shows it."""
+        """Return what becomes of a row, as `MapTable` shows it."""
         live: dict[str, Any] = {"state": row.status, "fraction": row.fraction, "says": _says(row)}
-        if row.visible and row.attention is not None:
-            name = row.digest or self._media.preview(row.image_id, row.facts["key"], row.attention)
-            live["heatmap"] = self._media.overlay(name, self.state.threshold)
-            live["region"] = self._media.masked(name, self.state.threshold)
+        attention, key = row.attention if row.visible else None, row.facts["key"]
+        if attention is not None:
+            live["layers"] = self._media.layers(row.digest or self._media.preview(row.image_id, key, attention))
         if row.status == "done":
-            live["values"] = {
-                "confidence": _percent(row.facts["confidence"]),
-                "roi_area": _percent(row.facts["roi_area"]),
-                "note": "; ".join(row.facts["flags"]) if row.visible else "",
-            }
+            live["values"] = self._values(row)
+            live["note"] = "; ".join(row.facts["flags"]) if row.visible else ""
+            live["details"] = self._details(row)
+            if attention is not None:
+                live["areas"] = self._media.areas(row.image_id, key, attention)
         return live
+
+    def _details(self, row: Row) -> list[list[str]]:
+        facts = row.facts
+        explained = facts["target_class_id"]
+        took = f"{facts['seconds']:.2f} s"
+        return [
+            ["Method", self._how(row.method)],
+            ["Explained class", self._names.get(explained, str(explained))],
+            ["Computed in", f"{took}, some time ago" if facts["cached"] else took],
+        ]
+
+    def _pin(self, key: str) -> None:
+        model = next(row.model for row in self._shown if _key(row) == key)
+        if self.state.model != model:
+            with hold():
+                self.state.model = model
 
     def body(self) -> Viewable:
         """Return thumbnails and table."""
         return self._body
 
 
+def _columns(rows: list[Row]) -> list[dict[str, Any]]:
+    """Return the columns that say something about these rows, their weights summing to 100."""
+    left_out = set()
+    if len({row.model for row in rows}) > 1:
+        left_out.add("colours")
+    if len({row.method for row in rows}) == 1:
+        left_out.add("method")
+    columns = [column for column in COLUMNS if column["name"] not in left_out]
+    weight = sum(column["weight"] for column in columns)
+    return [column | {"weight": round(100 * column["weight"] / weight, 2)} for column in columns]
+
+
 def _key(row: Row) -> str:
-    return f"{row.facts['key']}/{row.image_id}"
+    return f"{row.facts['key']}/{row.image_id}/{row.method}"
 
 
 def _says(row: Row) -> str:
@@ -278,9 +368,3 @@ def _says(row: Row) -> str:
 
 def _percent(fraction: float | None) -> float | None:
     return None if fraction is None else 100 * fraction
-
-
-def _frame(cells: list[dict[str, Any]]) -> pd.DataFrame:
-    frame = pd.DataFrame(cells, columns=list(COLUMNS))
-    numbers = ["top1", "class_top1", "confidence", "roi_area"]
-    return frame.astype(dict.fromkeys(numbers, float))
