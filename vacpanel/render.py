@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import io
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from bokeh.palettes import Inferno256
-from contourpy import LineType, contour_generator
 from PIL import Image, ImageDraw
 
 from vacpanel.lettering import font, wrapped
@@ -110,27 +109,6 @@ def masked(picture: Image.Image, attention: np.ndarray, threshold: float = 0.5) 
     picture = enlarged(picture.convert("RGB"))
     inside = upsample(attention, picture.size) >= threshold
     return Image.fromarray(np.where(inside[..., None], np.asarray(picture), np.uint8(OUTSIDE)))
-
-
-def contours(attention: np.ndarray, levels: Sequence[float] = LEVELS) -> list[tuple[float, np.ndarray]]:
-    """Return the lines along which attention has the given levels.
-
-    Parameters
-    ----------
-    attention
-        (H, W), as `upsample` or `Explanation.attention` gives it.
-    levels
-        In [0, 1].
-
-    Returns
-    -------
-    list of (float, numpy.ndarray)
-        Level and points (n, 2) float64 of each line, x and y in px, whole numbers at the centres of pixels. A line
-        that closes ends on its first point; others end at the border. `plot(*points.T)` draws one over `imshow`.
-    """
-    generator = contour_generator(z=attention, line_type=LineType.Separate)
-    # contourpy's annotation is the union over all line types; Separate gives a list of (n, 2) arrays.
-    return [(level, line) for level in levels for line in cast("list[np.ndarray]", generator.lines(level))]
 
 
 def level_shade(level: float) -> int:

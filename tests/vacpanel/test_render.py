@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.spatial import cKDTree
 from skimage.measure import find_contours
 from skimage.transform import resize
 
@@ -23,46 +24,36 @@ def test_upsampling_is_torch_bilinear_without_aligned_corners():
     np.testing.assert_allclose(ours, theirs[0, 0].numpy(), atol=2e-6)
 
 
-def test_contours_run_where_the_map_has_their_level():
-    y, x = np.mgrid[0:64, 0:64]
-    cone = np.clip(1 - np.hypot(x - 32, y - 32) / 32, 0, 1)
-    lines = render.contours(cone)
-    assert [level for level, _ in lines] == [0.25, 0.5, 0.75]
-    for level, line in lines:
-        np.testing.assert_allclose(np.hypot(line[:, 0] - 32, line[:, 1] - 32), 32 * (1 - level), atol=0.2)
-
-
 @pytest.mark.parametrize("seed", range(5))
-def test_contours_are_those_of_scikit_image(seed):
-    attention = resize(np.random.default_rng(seed).random((7, 6)), (61, 47), order=1)
-    levels = (0.2, 0.31, 0.5, 0.77)
-    ours = render.contours(attention, levels)
-    assert {level for level, _ in ours} == set(levels)
-    for level in levels:
-        lines = [line for at, line in ours if at == level]
-        theirs = [line[:, ::-1] for line in find_contours(attention, level)]
-        # Where four lines could meet the two may join them differently; on which points they run is never in doubt.
-        np.testing.assert_allclose(_points(lines), _points(theirs), atol=1e-9)
-        assert sum(map(_length, lines)) == pytest.approx(sum(map(_length, theirs)), rel=0.02)
+def test_lines_run_along_the_contours_of_scikit_image(seed):
+    attention = resize(np.random.default_rng(seed).random((6, 7)), (192, 224), order=1).astype(np.float32)
+    keep, add = render.line_layer(attention, [0.5])
+    assert keep.shape == add.shape == attention.shape
+    assert keep.min() >= 0
+    assert keep.max() <= 1
+    points = np.concatenate(find_contours(attention, 0.5))
+    y, x = np.mgrid[: attention.shape[0], : attention.shape[1]]
+    distance = cKDTree(points).query(np.stack([y, x], axis=-1))[0]
+    cover = add / render.level_shade(0.5)
+    # Nothing far from the contours, and close to them a line as wide as it should be, but for corners and saddles.
+    assert (cover[distance > render.LINE] > 0.35).mean() < 0.002
+    assert (keep[distance > render.SEAM] < 1).mean() < 0.01
+    close = np.clip(render.LINE / 2 + 0.5 - distance, 0, 1)
+    assert np.abs(cover - close).mean() < 0.01
+    assert np.quantile(np.abs(cover - close), 0.99) < 0.15
 
 
-def _points(lines):
-    """All points of some lines, each once, in order."""
-    return np.unique(np.round(np.concatenate(lines), 9), axis=0)
+def test_a_flat_map_has_no_lines_whatever_its_level():
+    for level in (0.0, 0.5, 1.0):
+        keep, add = render.line_layer(np.full((40, 50), level, np.float32), [0.0, 0.5, 1.0])
+        assert (keep == 1).all()
+        assert (add == 0).all()
 
 
-def _length(line):
-    return np.hypot(*np.diff(line, axis=0).T).sum()
-
-
-def test_contours_close_or_end_at_the_border():
-    y, x = np.mgrid[0:40, 0:50]
-    attention = np.clip(np.exp(-((x - 20) ** 2 + (y - 20) ** 2) / 50) + np.exp(-(x**2 + y**2) / 50), 0, 1)
-    (_, closed), (_, ended) = sorted(render.contours(attention, [0.5]), key=lambda found: -found[1].min())
-    np.testing.assert_array_equal(closed[0], closed[-1])
-    assert sorted((ended[0].min(), ended[-1].min())) == [0, 0]
-    assert render.contours(np.zeros((5, 5)), [0.5]) == []
-    assert render.contours(attention, []) == []
+def test_a_map_of_single_pixels_costs_no_more_than_a_smooth_one():
+    keep, add = render.line_layer(np.random.default_rng(0).random((224, 224), dtype=np.float32))
+    assert np.isfinite(keep).all()
+    assert add.max() <= 255
 
 
 def test_the_overlay_draws_the_chosen_lines():
