@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from tests.ui.conftest import serving
 
-CELLS = ".vac-explanations .tabulator-row"
+ROWS = ".vac-explanations tbody tr[data-key]"
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ def test_sessions_of_all_processes_are_explained_by_one(browser, two_processes, 
         run = page.get_by_role("button", name=re.compile("Explain 2 models"))
         expect(run).to_be_enabled(timeout=120_000)
         run.click()
-        expect(page.locator(f"{CELLS} [tabulator-field='heatmap'] img")).to_have_count(2, timeout=120_000)
+        expect(page.locator(f"{ROWS} vac-map[data-kind='heatmap'][data-ready]")).to_have_count(2, timeout=120_000)
         expect(page.get_by_text(re.compile("2 maps in"))).to_be_visible()
         (note,) = (demo_warehouse / ".gen").glob("explain-*.json")
         notes.add(json.loads(note.read_text())["pid"])

@@ -1,0 +1,48 @@
+"""Behind a login, and below a path of its own: pictures need both as the page does."""
+
+from __future__ import annotations
+
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.ui.conftest import serving
+
+
+@pytest.fixture(scope="module")
+def guarded(demo_warehouse, tmp_path_factory):
+    """The address of a server below ``/lab`` that asks for a password."""
+    log = tmp_path_factory.mktemp("guarded") / "log.txt"
+    command = [sys.executable, "-m", "vacpanel", "serve", str(demo_warehouse), "--prefix", "lab"]
+    command += ["--basic-auth", "open sesame", "--cookie-secret", "no secret at all"]
+    with serving(command, log) as address:
+        yield f"{address}/lab"
+
+
+def _status(address: str) -> int:
+    try:
+        return urllib.request.urlopen(address, timeout=30).status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_pictures_are_for_those_who_logged_in(page, guarded):
+    # Panel's own login page wants style sheets from elsewhere; its form is enough.
+    page.request.post(f"{guarded}/login", form={"username": "ali", "password": "open sesame"})
+    page.goto(f"{guarded}/app?classes=3&images=12&models=demo:resnet18,demo:alexnet")
+    thumb = page.locator(".vac-explanations .thumb img").first
+    expect(thumb).to_be_visible(timeout=120_000)
+    expect(thumb).to_have_js_property("complete", True)
+    assert thumb.evaluate("image => image.naturalWidth") > 0
+    page.get_by_role("button", name="Explain 2 models").click()
+    expect(page.locator(".vac-explanations td vac-map[data-kind='heatmap'][data-ready]")).to_have_count(
+        2, timeout=120_000
+    )
+    address = thumb.evaluate("image => image.src")
+    assert address.startswith(f"{guarded}/vacpanel-media/")
+    assert page.request.get(address).status == 200
+    assert _status(address) == 403
+    assert _status(address.replace("/lab/", "/")) == 404
