@@ -282,7 +282,9 @@ def test_options_are_made_from_the_method_and_end_up_in_the_link(page, server):
 
 
 def test_a_link_sets_options_and_names_those_that_do_not_exist(page, server):
-    page.goto(f'{server}/app?model=demo:resnet18&method=bbmp&parameters={{"bbmp":{{"iterations":40,"passes":3,"seed":-1}}}}')
+    page.goto(
+        f'{server}/app?model=demo:resnet18&method=bbmp&parameters={{"bbmp":{{"iterations":40,"passes":3,"seed":-1}}}}'
+    )
     expect(page.get_by_text("has no parameter 'passes'", exact=False)).to_be_visible(timeout=120_000)
     expect(page.get_by_text("seed must be a whole number", exact=False)).to_be_visible()
     expect(page.get_by_label("iterations", exact=True)).to_have_value("40")
