@@ -15,6 +15,7 @@ from vacpanel import layers, serving
 from vacpanel.state import Selection
 from vacpanel.views import supplement as module
 from vacpanel.views.similarity import KNOWN
+from vacpanel.views.spread import RANKED
 from vacpanel.views.supplement import MAPS, ON_CLASSES, SPREAD, Supplement
 from warehouse.predicate import Predicate
 
@@ -47,20 +48,20 @@ def _shown(live):
 
 
 def test_before_a_class_is_chosen_six_classes_each_are_ranked(drawn, demo_warehouse):
-    for by, ranked in drawn._spread._ranked.items():
-        shown = _shown(ranked._bars)
+    shown = _shown(drawn._spread._bars)
+    values = np.array(shown["right"]) - np.array(shown["left"])
+    for start, by in enumerate(RANKED):
         order = _sql(demo_warehouse, f"SELECT {by} FROM class_spread ORDER BY {by}")
-        values = np.array(shown["right"]) - np.array(shown["left"])
-        assert len(values) == 6
-        np.testing.assert_allclose(values, [value for (value,) in [*order[:3], *order[-3:]]], atol=1e-12)
+        expected = [value for (value,) in [*order[:3], *order[-3:]]]
+        np.testing.assert_allclose(values[7 * start : 7 * start + 6], expected, atol=1e-12)
+    assert np.isnan(values[6::7]).all()
     assert drawn.heading == "Classes worth a look"
     assert drawn._chooser.options == [SPREAD]
 
 
 def test_a_tap_on_a_ranked_class_selects_it(drawn):
-    ranked = drawn._spread._ranked["range_top1"]
-    class_id = ranked._ids[5]
-    drawn.state.select_class(class_id)
+    drawn._spread._tapped(5)
+    assert drawn.state.classes == [drawn._spread.ids[5]]
     assert drawn._chooser.value == ON_CLASSES
     assert drawn._on_classes.panel.visible
     assert not drawn._spread.panel.visible
@@ -94,7 +95,7 @@ def test_the_filter_reaches_both(drawn, demo_warehouse):
     )
     shown = _shown(drawn._on_classes._dots)
     assert dict(zip(shown["label"], shown["x"], strict=True)) == pytest.approx(dict(rows))
-    shown = _shown(drawn._spread._ranked["mean_top1"]._bars)
+    shown = {name: column[:6] for name, column in _shown(drawn._spread._bars).items()}
     means = _sql(
         demo_warehouse,
         "SELECT class_id, avg(top1) FROM (SELECT model, class_id, avg(correct::INT) AS top1 FROM predictions"
@@ -106,11 +107,11 @@ def test_the_filter_reaches_both(drawn, demo_warehouse):
 def test_what_changes_is_patched_not_drawn_again(drawn):
     drawn.state.classes = [3]
     panes = [*drawn._spread.panel, *drawn._on_classes.panel]
-    sources = [drawn._on_classes._dots.source(), drawn._spread._ranked["mean_top1"]._bars.source()]
+    sources = [drawn._on_classes._dots.source(), drawn._spread._bars.source()]
     for changes in ({"classes": [9]}, {"classes": [1, 2]}, {"filter": Predicate(correct=False)}, {"classes": []}):
         drawn.state.param.update(**changes)
     assert [*drawn._spread.panel, *drawn._on_classes.panel] == panes
-    assert [drawn._on_classes._dots.source(), drawn._spread._ranked["mean_top1"]._bars.source()] == sources
+    assert [drawn._on_classes._dots.source(), drawn._spread._bars.source()] == sources
 
 
 def test_a_tap_on_a_dot_pins_the_model(drawn):

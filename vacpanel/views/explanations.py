@@ -181,19 +181,21 @@ class Explanations(View):
                 items.append({"id": image_id, "src": self._media.image(image_id, THUMB), "title": title})
             if len(items) > self._wanted:
                 break
-        self._strip.param.update(more=len(items) > self._wanted, selected=list(self.state.images))
-        items = items[: self._wanted]
-        if items != self._strip.items:
-            self._strip.items = items
-        self._mark()
+        more, items = len(items) > self._wanted, items[: self._wanted]
+        changed = {} if items == self._strip.items else {"items": items}
+        self._strip.param.update(more=more, selected=list(self.state.images), marks=self._marks(items), **changed)
 
     @param.depends("state.model", watch=True)
     def _mark(self) -> None:
-        """Mark the images on which the pinned model is right, and those on which it is wrong."""
-        ids = [item["id"] for item in self._strip.items]
-        said = self.warehouse.predictions([self.state.model], ids) if ids and self.state.model else {}
-        marks = zip(said.get("image_id", ()), said.get("correct", ()), strict=True)
-        self._strip.marks = {str(image_id): bool(right) for image_id, right in marks}
+        self._strip.marks = self._marks(self._strip.items)
+
+    def _marks(self, items: list[dict[str, Any]]) -> dict[str, bool]:
+        """Return on which images the pinned model is right, and on which it is wrong."""
+        if not items or not self.state.model:
+            return {}
+        query = "SELECT image_id, correct FROM predictions WHERE model = ? AND list_contains(?::INTEGER[], image_id)"
+        found = self.warehouse.sql(query, [self.state.model, [item["id"] for item in items]]).fetchall()
+        return {str(image_id): right for image_id, right in found}
 
     def _picked(self, event: param.parameterized.Event) -> None:
         if list(event.new) != self.state.images:

@@ -40,16 +40,20 @@ class OnClasses:
         self._lines = LiveSource()
         self._legend = Chips(margin=(2, 10), sizing_mode="stretch_width", lines=3, visible=False)
         self._legend.on_click(self._class_chosen)
-        lines, dots = self._columns()
-        # HoloViews does not take along labels that no mark shows, and makes numbers of colours where there are none.
-        self._lines.patch(**lines)
-        self._dots.patch(**dots)
-        pane = pn.pane.HoloViews(self._draw(lines, dots), sizing_mode="stretch_both", linked_axes=False)
-        self.panel = pn.Column(self._legend, pane, sizing_mode="stretch_both", margin=0)
+        self.panel = pn.Column(self._legend, sizing_mode="stretch_both", margin=0)
+
+    def prepare(self) -> None:
+        """Draw the plot unless it is there: not with the page, which would wait for it, but before it is needed."""
+        if len(self.panel) == 1:
+            self.follow()
+            plot = self._draw(*self._columns())
+            self.panel.append(pn.pane.HoloViews(plot, sizing_mode="stretch_both", linked_axes=False))
 
     def follow(self) -> None:
         """Show what state and tally say now."""
         lines, dots = self._columns()
+        # Before the plot is drawn, too: HoloViews does not take along what no mark shows, and makes numbers of colours
+        # where there are none.
         self._lines.patch(**lines)
         self._dots.patch(**dots)
         self._dots.ranges(y=self._ylim())
@@ -128,10 +132,10 @@ class OnClasses:
         hover = HoverTool(
             tooltips=[("model", "@label"), ("class", "@class_name"), ("top-1", "@x{0.0%} of @images{0,0} images")]
         )
-        segments = hv.Segments(lines, ["x0", "y0", "x1", "y1"], ["label"]).opts(
+        segments = hv.Segments(lines, ["x0", "y0", "x1", "y1"]).opts(
             color=NEUTRAL, alpha=0.5, hooks=[self._lines.hook], default_tools=[]
         )
-        points = hv.Points(dots, ["x", "y"], [name for name in dots if name not in ("x", "y")]).opts(
+        points = hv.Points(dots, ["x", "y"], ["color", "edge", "size"]).opts(
             line_width=2, tools=[hover, "tap"], hooks=[self._dots.hook]
         )
         self._dots.on_select(points, self._tapped)

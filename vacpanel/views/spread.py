@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import holoviews as hv
 import numpy as np
 import panel as pn
-from bokeh.models import CustomJSTickFormatter, FixedTicker, NumeralTickFormatter
+from bokeh.models import CustomJSTickFormatter, FixedTicker, Label, NumeralTickFormatter
 
 from vacpanel.palette import NEUTRAL, root_colors
 from vacpanel.views.live import LiveSource, no_outline
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vacpanel.views.base import View
 
 SHOWN = 3  # classes at each end of a ranking, six in all as in the paper
+RANKED = {"mean_top1": "Average of class accuracy", "range_top1": "Range of class accuracy"}  # from below
 HALF = 0.36  # half the height of a bar
 SMALL: dict[str, Any] = {
     "responsive": True,
@@ -31,7 +32,7 @@ SMALL: dict[str, Any] = {
 # Names stand beside the marks; where they are too long for the panel, hover tells the rest.
 _NAME = """
 const at = source.data[column]
-const name = Number.isInteger(tick) && at && tick < at.length ? (names ? names[at[tick]] : at[tick]) : ""
+const name = (Number.isInteger(tick) && at ? (names ? names[at[tick]] : at[tick]) : "") ?? ""
 return name.length > length ? name.slice(0, length - 1) + "…" : name
 """
 
@@ -65,6 +66,8 @@ def names_beside(
 class Spread:
     """Two rankings of classes, three at each end: by the range of the models' accuracies, and by their average.
 
+    They are one plot, drawn once and patched ever after: two would cost a page twice as much.
+
     Parameters
     ----------
     view
@@ -75,62 +78,55 @@ class Spread:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._ranked = {
-            "range_top1": _Ranked("Range of class accuracy"),
-            "mean_top1": _Ranked("Average of class accuracy"),
-        }
-        self._drawn: tuple[list[int], list[str]] | None = None
+        self._known: tuple[list[int], list[str]] | None = None
+        self._bars, self._ends = LiveSource(), LiveSource()
         self.panel = pn.Column(sizing_mode="stretch_both", margin=0)
         self.follow()
 
     def follow(self) -> None:
         """Show what the tally says now."""
         classes = self._view.warehouse.classes()
-        table = list(map(int, classes["class_id"])), list(map(str, classes["class_name"]))
-        spread = self._view.tally.class_spread()
-        picked = {by: _pick(spread, by) for by in self._ranked}
-        if self._drawn == table:
-            for by, ranked in self._ranked.items():
-                ranked.patch(self._corners(picked[by], by))
+        known = list(map(int, classes["class_id"])), list(map(str, classes["class_name"]))
+        columns = self._columns()
+        if self._known == known:
+            self._bars.patch(**columns)
+            self._ends.patch(**_ends(columns))
             return
-        self._drawn = table
-        plots = [self._draw(ranked, self._corners(picked[by], by)) for by, ranked in self._ranked.items()]
-        self.panel[:] = [pn.pane.HoloViews(plot, sizing_mode="stretch_both", linked_axes=False) for plot in plots]
-
-    def _corners(self, picked: dict[str, np.ndarray], by: str) -> dict[str, Any]:
-        roots = self._view.warehouse.roots()
-        rank = np.arange(len(picked["class_id"]), dtype=float)
-        return {
-            "left": picked["min_top1"] if by == "range_top1" else np.zeros_like(rank),
-            "bottom": rank - HALF,
-            "right": picked["max_top1"] if by == "range_top1" else picked["mean_top1"],
-            "top": rank + HALF,
-            "class_id": picked["class_id"].astype(np.int32),
-            "root": np.array([roots.index(str(root)) for root in picked["root_class"]], dtype=np.uint8),
-            **{name: picked[name] for name in ("min_top1", "max_top1", "mean_top1", "models")},
-        }
-
-    def _draw(self, ranked: _Ranked, columns: dict[str, Any]) -> Any:
-        roots, (ids, texts) = self._view.warehouse.roots(), self._drawn or ([], [])
-        names = dict(zip(ids, texts, strict=True))
-        by_id = [names.get(i, "") for i in range(max(ids, default=-1) + 1)]
-        return ranked.draw(columns, by_id, roots, self._view.state.select_class)
-
-
-class _Ranked:
-    """One ranking: drawn once, patched ever after."""
-
-    def __init__(self, title: str) -> None:
-        self._title = title
-
-    def draw(
-        self, columns: dict[str, Any], names: list[str], roots: list[str], tapped: Callable[[int], None]
-    ) -> hv.Overlay:
-        self._bars = LiveSource(fill_color="root", palette=list(root_colors(roots).values()))
+        self._known = known
+        self._bars = LiveSource(fill_color="root", palette=list(root_colors(self._view.warehouse.roots()).values()))
         self._ends = LiveSource()
-        self._ids = columns["class_id"].tolist()
-        corners = {"left": "x0", "bottom": "y0", "right": "x1", "top": "y1"}
-        data = {corners.get(name, name): column for name, column in columns.items()}
+        names = dict(zip(*known, strict=True))
+        plot = self._draw(columns, [names.get(i, "") for i in range(max(names, default=-1) + 1)])
+        self.panel[:] = [pn.pane.HoloViews(plot, sizing_mode="stretch_both", linked_axes=False)]
+
+    def _columns(self) -> dict[str, Any]:
+        """Return the columns of the bars: six rows a ranking, lowest first, and an empty one between them."""
+        spread = self._view.tally.class_spread()
+        roots = self._view.warehouse.roots()
+        rows = 2 * SHOWN + 1
+        columns: dict[str, Any] = {
+            "class_id": np.full(2 * rows, -1, dtype=np.int32),
+            "root": np.zeros(2 * rows, dtype=np.uint8),
+            "models": np.zeros(2 * rows, dtype=np.int32),
+            **{name: np.full(2 * rows, np.nan) for name in ("left", "right", "min_top1", "max_top1", "mean_top1")},
+        }
+        for start, by in zip((0, rows), RANKED, strict=True):
+            picked = _pick(spread, by)
+            at = slice(start, start + len(picked["class_id"]))
+            for name in ("class_id", "models", "min_top1", "max_top1", "mean_top1"):
+                columns[name][at] = picked[name]
+            columns["root"][at] = [roots.index(str(root)) for root in picked["root_class"]]
+            columns["left"][at] = picked["min_top1"] if by == "range_top1" else 0.0
+            columns["right"][at] = picked["max_top1"] if by == "range_top1" else picked["mean_top1"]
+        rank = np.arange(2 * rows, dtype=float)
+        self.ids = columns["class_id"].tolist()
+        return columns | {"bottom": rank - HALF, "top": rank + HALF}
+
+    def _draw(self, columns: dict[str, Any], names: list[str]) -> hv.Overlay:
+        # HoloViews asks every column that it knows for its range; what only hover tells is patched in.
+        self._bars.patch(**columns)
+        corners = {"left": "x0", "bottom": "y0", "right": "x1", "top": "y1", "root": "root"}
+        data = {to: columns[name] for name, to in corners.items()}
         hover = lookup_hover(
             [
                 ("class", "@class_id{custom}"),
@@ -138,31 +134,28 @@ class _Ranked:
                 ("worst to best model", "@min_top1{0.0%} to @max_top1{0.0%}"),
                 ("mean of @models{0,0} models", "@mean_top1{0.0%}"),
             ],
-            {"class_id": names, "root": roots},
+            {"class_id": names, "root": self._view.warehouse.roots()},
         )
-        bars = hv.Rectangles(data, list(corners.values()), [n for n in data if n not in corners.values()]).opts(
+        bars = hv.Rectangles(data, ["x0", "y0", "x1", "y1"], ["root"]).opts(
             line_alpha=0, alpha=0.9, tools=[hover, "tap"], hooks=[self._bars.hook]
         )
-        self._bars.on_select(bars, lambda row: tapped(self._ids[row]))
+        self._bars.on_select(bars, self._tapped)
         ends = hv.Points(_ends(columns), ["x", "y"]).opts(
             size=3, color=NEUTRAL, hooks=[self._ends.hook], default_tools=[]
         )
         return (bars * ends).opts(
-            title=self._title,
             xlim=(0, 1.02),
-            ylim=(-0.6, 2 * SHOWN - 0.4),
+            ylim=(-0.6, 2 * (2 * SHOWN + 1) - 0.4),
             xlabel="",
             ylabel="",
             xformatter=NumeralTickFormatter(format="0%"),
             show_legend=False,
-            hooks=[no_outline, _six_ticks, names_beside(self._bars, "class_id", names)],
+            hooks=[no_outline, _titles, names_beside(self._bars, "class_id", names)],
             **SMALL,
         )
 
-    def patch(self, columns: dict[str, Any]) -> None:
-        self._ids = columns["class_id"].tolist()
-        self._bars.patch(**columns)
-        self._ends.patch(**_ends(columns))
+    def _tapped(self, row: int) -> None:
+        self._view.state.select_class(self.ids[row])
 
 
 def _ends(columns: dict[str, Any]) -> dict[str, Any]:
@@ -170,10 +163,15 @@ def _ends(columns: dict[str, Any]) -> dict[str, Any]:
     return {"x": columns["right"], "y": (columns["bottom"] + columns["top"]) / 2}
 
 
-def _six_ticks(plot: Any, element: Any) -> None:  # noqa: ARG001
-    for axis in plot.state.yaxis:
-        axis.ticker = FixedTicker(ticks=list(range(2 * SHOWN)), minor_ticks=[])
-    plot.state.ygrid.visible = False
+def _titles(plot: Any, element: Any) -> None:  # noqa: ARG001
+    """Write its title over each ranking, and a tick beside each of its rows."""
+    figure, rows = plot.state, 2 * SHOWN + 1
+    for start, title in zip((0, rows), RANKED.values(), strict=True):
+        look = {"text_font_size": "9pt", "text_font_style": "bold", "text_color": NEUTRAL, "text_baseline": "middle"}
+        figure.add_layout(Label(x=0, y=start + 2 * SHOWN, text=title, **look))
+    for axis in figure.yaxis:
+        axis.ticker = FixedTicker(ticks=[row for row in range(2 * rows) if row % rows < 2 * SHOWN], minor_ticks=[])
+    figure.ygrid.visible = False
 
 
 def _pick(spread: dict[str, Any], by: str) -> dict[str, np.ndarray]:

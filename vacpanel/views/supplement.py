@@ -82,7 +82,9 @@ class Supplement(View):
         )
         self._compared: list[Row] = []
         self.controller.param.watch(self._rows_changed, ["busy", "rows"])
-        self._arrange(SPREAD if not self.state.classes else ON_CLASSES)
+        if pn.state.curdoc is not None:
+            pn.state.onload(self._on_classes.prepare)
+        self._classes_changed()
 
     # -- which of the three -----------------------------------------------------------------------------------------
 
@@ -119,6 +121,7 @@ class Supplement(View):
     @param.depends("state.classes", watch=True)
     def _classes_changed(self) -> None:
         if self.state.classes:
+            self._on_classes.prepare()
             self._on_classes.follow()
         self._arrange(ON_CLASSES if self.state.classes else SPREAD)
 
