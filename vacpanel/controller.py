@@ -11,7 +11,7 @@ import logging
 import time
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import uuid4
 
 import param
@@ -34,7 +34,8 @@ logger = logging.getLogger(__name__)
 IMAGES_OF_A_CLASS = 24  # a class task explains the first so many images unless the user picks some
 UPDATE_EVERY = 0.25  # s between two looks at what the service made: what is shown changes no more often than that
 _CONTROLLER = "_vacpanel_controller"
-_ASKED = ["model", "models", "classes", "images", "method", "parameters", "target"]  # what a task follows from
+# What a task follows from.
+_ASKED = ["model", "models", "classes", "images", "methods", "parameters", "target", "filter"]
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Task:
 
     Attributes
     ----------
-    models, images
-        Canonical model names and image ids; every pair gives one map.
+    models, images, methods
+        Canonical model names, image ids and names of methods; every combination gives one map.
     label
         What the Run button says.
     problem
@@ -53,13 +54,14 @@ class Task:
 
     models: tuple[str, ...] = ()
     images: tuple[int, ...] = ()
+    methods: tuple[str, ...] = ()
     label: str = "Explain"
     problem: str = ""
 
     @property
-    def pairs(self) -> list[tuple[str, int]]:
-        """Models and images, image by image, so that the first comparison is complete early."""
-        return [(model, image_id) for image_id, model in product(self.images, self.models)]
+    def maps(self) -> list[tuple[str, int, str]]:
+        """Model, image and method of every map, image by image, so that the first comparison is complete early."""
+        return [(model, image, method) for image, method, model in product(self.images, self.methods, self.models)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +70,8 @@ class Row:
 
     Attributes
     ----------
-    model, image_id
-        What is explained.
+    model, image_id, method
+        What is explained, and how.
     facts
         What the warehouse knows of model and image, and what the explanation found.
     status
@@ -86,6 +88,7 @@ class Row:
 
     model: str
     image_id: int
+    method: str
     facts: dict[str, Any] = field(default_factory=dict)
     status: Literal["waiting", "working", "stopped", "done", "failed"] = "waiting"
     fraction: float = 0.0
@@ -146,15 +149,18 @@ class Controller(param.Parameterized):
             images = tuple(
                 int(image_id)
                 for class_id in state.classes
-                for image_id in self.warehouse.images_of(class_id, limit=IMAGES_OF_A_CLASS)["image_id"]
+                for image_id in self.warehouse.images_of(class_id, IMAGES_OF_A_CLASS, state.filter)["image_id"]
             )
             if not images:
-                return Task(models, problem="The selected class has no images in this warehouse.")
+                all_ = "" if not state.filter else " that the filter leaves"
+                return Task(models, problem=f"The selected class has no images in this warehouse{all_}.")
             if len(models) > 1:
                 # Comparing models means one image (paper section 5.3): the first, until one is picked.
                 images = images[:1]
         label = f"Explain {count(len(models), 'model')} on {count(len(images), 'image')}"
-        return Task(models, images, label)
+        if len(state.methods) > 1:
+            label += f" with {count(len(state.methods), 'method')}"
+        return Task(models, images, tuple(state.methods), label)
 
     async def run(self) -> None:
         """Run the task; a task that is still running is stopped first."""
@@ -165,7 +171,7 @@ class Controller(param.Parameterized):
             return
         run = self._run = self._answered = _Run(task, *self._how())
         self.param.update(
-            busy=True, done=0, running=0.0, total=len(task.pairs), message="Loading the explanation engine"
+            busy=True, done=0, running=0.0, total=len(task.maps), message="Loading the explanation engine"
         )
         try:
             await self._follow(run)
@@ -182,7 +188,7 @@ class Controller(param.Parameterized):
         facts = await asyncio.to_thread(_facts, self.warehouse, run.task)
         if self._run is not run:
             return
-        self.rows = [Row(*pair, facts=facts[pair]) for pair in run.task.pairs]
+        self.rows = [Row(*asked, facts=facts[asked[:2]]) for asked in run.task.maps]
         # Both take time: the first call imports torch, and every request looks into the warehouse.
         await asyncio.to_thread(lambda: run.ask(serving.explanation_service(self.warehouse), self._client))
         if self._run is not run:
@@ -235,8 +241,8 @@ class Controller(param.Parameterized):
             run.withdraw()
         self.param.update(busy=False, running=0.0, **left)
 
-    def _how(self) -> tuple[str, dict[str, Any], Target]:
-        return self.state.method, dict(self.state.parameters), self.state.target
+    def _how(self) -> tuple[dict[str, dict[str, Any]], Target]:
+        return dict(self.state.parameters), cast("Target", self.state.target_class)
 
     def _selection_changed(self, *_: param.parameterized.Event) -> None:
         """Drop the rows once they no longer answer what is selected."""
@@ -244,16 +250,16 @@ class Controller(param.Parameterized):
             return
         task = self.task()
         asked = self._answered
-        if (task.models, task.images, self._how()) != (asked.task.models, asked.task.images, asked.how):
+        if (task.maps, self._how()) != (asked.task.maps, asked.how):
             self.clear()
 
 
 class _Run:
     """One task on its way to the service and back."""
 
-    def __init__(self, task: Task, method: str, parameters: dict[str, Any], target: Target) -> None:
+    def __init__(self, task: Task, parameters: dict[str, dict[str, Any]], target: Target) -> None:
         self.task = task
-        self.how = (method, parameters, target)
+        self.how = (parameters, target)
         self.futures: list[Future[Explanation]] = []
         self._heard: dict[int, tuple[float, np.ndarray | None]] = {}
 
@@ -261,8 +267,8 @@ class _Run:
         """Request all maps; answers from the cache are there when this returns."""
         from etl.explain.requests import Request
 
-        method, parameters, target = self.how
-        requests = [Request(*pair, method, target, parameters) for pair in self.task.pairs]
+        parameters, target = self.how
+        requests = [Request(*asked, target, parameters.get(asked[-1], {})) for asked in self.task.maps]
         self.futures = service.request_many(requests, self._hear, client)
 
     def withdraw(self) -> None:
@@ -320,10 +326,11 @@ def _facts(warehouse: Warehouse, task: Task) -> dict[tuple[str, int], dict[str, 
     """Return what the warehouse knows of the task's models and images, by pair."""
     models = {model: warehouse.model_row(model) for model in task.models}
     images = {image_id: warehouse.image(image_id) for image_id in task.images}
-    accuracies = warehouse.class_accuracy_of(sorted({image.class_id for image in images.values()}))
+    tally = warehouse.tally()
     on_class = {
-        (str(model), int(class_id)): float(top1)
-        for model, class_id, top1 in zip(*(accuracies[name] for name in ("model", "class_id", "top1")), strict=True)
+        (str(model), class_id): float(top1)
+        for class_id in {image.class_id for image in images.values()}
+        for model, top1 in zip(*(tally.on_class(class_id)[name] for name in ("model", "top1")), strict=True)
     }
     facts: dict[tuple[str, int], dict[str, Any]] = {
         (model, image_id): {

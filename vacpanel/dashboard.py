@@ -12,10 +12,12 @@ from etl.plugins import load, plugins
 from vacpanel import link, serving
 from vacpanel.controller import Controller
 from vacpanel.state import URL_KEYS, Selection
+from vacpanel.views.filter_bar import FilterBar
 from vacpanel.words import count
 from warehouse.progress import read_progress
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from panel.viewable import Viewable
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from warehouse import Warehouse
 
 LOOK_EVERY = 1000  # ms between looks for a new generation: one readlink each
-TOP, BOTTOM = 430, 400  # px heights of the two rows of views
+TOP, BOTTOM = 415, 390  # px heights of the two rows of views
 
 
 class Dashboard(pn.viewable.Viewer):
@@ -56,25 +58,27 @@ class Dashboard(pn.viewable.Viewer):
         self.views: dict[str, View] = {}
         for name in plugins("vacpanel.views"):
             self.views[name] = load("vacpanel.views", name)(self.warehouse, self.state)
+        self.filter_bar = FilterBar(self.warehouse, self.state)
         self._layout: Viewable | None = None
 
     def reset(self) -> None:
         """Show what a first visit shows."""
-        self.controller.clear()
-        self.state.reset()
-        self._choose_defaults()
+        with pn.io.hold():
+            self.controller.clear()
+            self.go("")
 
-    def _choose_defaults(self) -> None:
+    def _choose_defaults(self, state: Selection | None = None, but: Collection[str] = ()) -> None:
         """Pin the most accurate model and the root class with most classes in use, so that no view starts empty."""
+        state = self.state if state is None else state
         models = self.warehouse.models()
         if not len(models["model"]):
             return
-        if not self.state.model:
-            self.state.model = str(models["model"][models["top1"].argmax()])
-        if not self.state.root:
+        if not state.model and "model" not in but:
+            state.model = str(models["model"][models["top1"].argmax()])
+        if not state.root and "root" not in but:
             classes = self.warehouse.classes()
             used = Counter(map(str, classes["root_class"][classes["images"] > 0]))
-            self.state.root = max(self.warehouse.roots(), key=lambda root: used[root], default="")
+            state.root = max(self.warehouse.roots(), key=lambda root: used[root], default="")
 
     def look(self) -> None:
         """Show a newer generation of the warehouse if there is one (called every second on a server)."""
@@ -104,18 +108,31 @@ class Dashboard(pn.viewable.Viewer):
         left = f", about {progress.eta_seconds:.0f} s left" if progress.eta_seconds else ""
         return f"{text} · ETL running: {progress.models_done} of {progress.models_total} models{left}"
 
+    def go(self, query: str) -> list[str]:
+        """Show what a link says and nothing else; return a sentence for everything in it that cannot be shown."""
+        wanted = Selection(generation=self.state.generation)
+        notices = self._read(query, wanted)
+        self.state.param.update(**{name: getattr(wanted, name) for name in URL_KEYS})
+        return notices
+
     def read_link(self, query: str) -> list[str]:
         """Select what a link says; return a sentence for everything in it that cannot be shown."""
-        notices = link.read(query, self.state)
+        return self._read(query, self.state)
+
+    def _read(self, query: str, state: Selection) -> list[str]:
+        given = link.names(query)
+        notices = link.read(query, state)
         known = "SELECT image_id FROM images WHERE list_contains(?::INTEGER[], image_id)"
-        notices += self.state.restrict(
+        named = [*state.images, *state.filter.images]
+        notices += state.restrict(
             model=map(str, self.warehouse.models()["model"]),
             root=self.warehouse.roots(),
             **{"class": map(int, self.warehouse.classes()["class_id"])},
-            image=(image_id for (image_id,) in self.warehouse.sql(known, [self.state.images]).fetchall()),
+            image=(image_id for (image_id,) in self.warehouse.sql(known, [named]).fetchall()),
             method=plugins("vacpanel.methods"),
         )
-        self._choose_defaults()
+        # A link that says that nothing is pinned means it; one that names what is not there means something.
+        self._choose_defaults(state, but=given if not notices else set())
         return notices
 
     def _slot(self, slot: str) -> list[View]:
@@ -135,6 +152,7 @@ class Dashboard(pn.viewable.Viewer):
             ]
             low = [*_weigh(self._slot("D"), 3.0), *_weigh(self._slot("E"), 1.15)]
             rows = [
+                self.filter_bar,
                 pn.Row(*top, height=TOP, sizing_mode="stretch_width", margin=0),
                 pn.Row(*low, height=BOTTOM, sizing_mode="stretch_width", margin=0),
             ]
@@ -150,16 +168,3 @@ def _weigh(items: list[Any], weight: float) -> list[Viewable]:
         pn.Column(item, sizing_mode="stretch_both", margin=0, styles={"flex": f"{weight} 1 0", "min-width": "0"})
         for item in items
     ]
-
-
-def watch_link(dashboard: Dashboard) -> None:
-    """Keep the browser's address equal to the state from now on."""
-    location = pn.state.location
-    if location is None:
-        return
-
-    def _write(*_: param.parameterized.Event) -> None:
-        location.search = link.write(dashboard.state)
-
-    dashboard.state.param.watch(_write, list(URL_KEYS))
-    _write()

@@ -12,7 +12,7 @@ import hmac
 import os
 import secrets
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -52,6 +52,15 @@ def by_address() -> bool:
     return _served
 
 
+class _Card(NamedTuple):
+    """What pictures need to know of a model; `same` is the first key of those that see the same of every image."""
+
+    model: str
+    preprocess: str
+    geometry: Geometry | None
+    same: str
+
+
 class Media:
     """The pictures of one warehouse.
 
@@ -65,7 +74,7 @@ class Media:
         self.warehouse = warehouse
         self.key = hashlib.sha256(str(warehouse.root).encode()).hexdigest()[:12]
         self.maps = MapStore(warehouse.folder.explanations)
-        self._keys = lru_cache(8)(self._read_keys)
+        self._cards = lru_cache(2)(self._read_cards)
         self._painted = lru_cache(KEPT_LAYERS)(self._paint)
 
     def image(self, image_id: int, size: int = 96) -> str:
@@ -77,7 +86,7 @@ class Media:
 
         Models that see the same have the same address, so that a browser loads it once.
         """
-        return self.src(f"seen/{self._keys(self.warehouse.generation).get(key, key)}/{int(image_id)}")
+        return self.src(f"seen/{self._card(key).same}/{int(image_id)}")
 
     def layers(self, name: str) -> str:
         """Return the address of a map as `vacpanel.layers` makes it; `name` is a digest or comes from `preview`."""
@@ -92,7 +101,10 @@ class Media:
 
     def seen_size(self, image_id: int, key: str) -> tuple[int, int]:
         """Return width and height in px of what the model with this key sees of an image."""
-        return self._seen_size(int(image_id), self._model(key))
+        geometry = self._card(key).geometry
+        if geometry is not None and geometry.crop is not None:  # a square, whatever the image
+            return geometry.crop, geometry.crop
+        return self._picture(int(image_id), key).size
 
     @staticmethod
     def preview(image_id: int, key: str, attention: np.ndarray) -> str:
@@ -145,54 +157,48 @@ class Media:
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         return "image/jpeg", render.encode(picture, "JPEG")
 
-    def _picture(self, image_id: int, model: str) -> Image.Image:
+    def _picture(self, image_id: int, key: str) -> Image.Image:
         """Return what the model saw, by the geometry its card records."""
-        picture = open_image(self.warehouse.image(image_id).file)
-        return seen(picture, model, self.warehouse.model_row(model).preprocess)
-
-    def _seen_size(self, image_id: int, model: str) -> tuple[int, int]:
-        """Return the size of what the model saw; most of them cut out a square, whatever the image."""
-        geometry = described(self.warehouse.model_row(model).preprocess)
-        if geometry is not None and geometry.crop is not None:
-            return geometry.crop, geometry.crop
-        return self._picture(image_id, model).size
+        card = self._card(key)
+        return seen(open_image(self.warehouse.image(image_id).file), card.model, card.preprocess)
 
     def _seen(self, key: str, image_id: int) -> tuple[str, bytes]:
         # Fine enough for the colours of a region to be counted.
-        picture = layers.shown(self._picture(image_id, self._model(key)))
+        picture = layers.shown(self._picture(image_id, key))
         return "image/jpeg", render.encode(picture, "JPEG", quality=92, subsampling=0)
 
-    def _model(self, key: str) -> str:
-        found = self.warehouse.sql("SELECT model FROM models WHERE key = ?", [key]).fetchall()
-        if not found:
+    def _card(self, key: str) -> _Card:
+        card = self._cards(self.warehouse.generation).get(key)
+        if card is None:
             raise UserError(f"There is no model with the key {key!r}.")
-        return str(found[0][0])
+        return card
 
-    def _read_keys(self, generation: int) -> dict[str, str]:  # noqa: ARG002
-        """Return, by the key of a model, the first key of those that see the same of every image."""
+    def _read_cards(self, generation: int) -> dict[str, _Card]:  # noqa: ARG002
         first: dict[Geometry, str] = {}
-        same = {}
-        for key, preprocess in self.warehouse.sql("SELECT key, preprocess FROM models ORDER BY key").fetchall():
+        cards = {}
+        query = "SELECT key, model, preprocess FROM models ORDER BY key"
+        for key, model, preprocess in self.warehouse.sql(query).fetchall():
             geometry = described(preprocess)
-            same[key] = key if geometry is None else first.setdefault(geometry, key)
-        return same
+            same = key if geometry is None else first.setdefault(geometry, key)
+            cards[key] = _Card(model, preprocess, geometry, same)
+        return cards
 
     def _layers(self, name: str, _: int) -> tuple[str, bytes]:
         return "image/png", self._painted(name)
 
     def _paint(self, name: str) -> bytes:
-        image_id, model, attention = self._explained(name)
-        size = layers.shown_size(self._seen_size(image_id, model))
+        image_id, key, attention = self._explained(name)
+        size = layers.shown_size(self.seen_size(image_id, key))
         return render.encode(layers.layers(layers.at_size(attention, size)))
 
     def _explained(self, name: str) -> tuple[int, str, np.ndarray]:
-        """Return image, model and map, by a digest or the name of a preview."""
+        """Return image, key of the model and map, by a digest or the name of a preview."""
         if "." not in name:
             stored = self._stored(name)
-            return stored.image_id, stored.model, stored.map
+            return stored.image_id, stored.model_key, stored.map
         key, image_id, height, cells = name.rsplit(".", 3)
         flat = np.frombuffer(base64.urlsafe_b64decode(cells + "=="), np.uint8)
-        return int(image_id), self._model(key), flat.reshape(int(height), -1) / np.float32(255)
+        return int(image_id), key, flat.reshape(int(height), -1) / np.float32(255)
 
     def _stored(self, digest: str) -> StoredMap:
         stored = self.maps.get(digest)

@@ -52,13 +52,16 @@ class MethodOptions(pn.viewable.Viewer):
 
     async def _check_link(self) -> None:
         """Drop what the method does not know of the options in a link, and say so."""
-        for name, value in self.state.parameters.items():
-            try:
-                await asyncio.to_thread(methods.check, self.state.method, {name: value})
-            except UserError as error:
-                self.state.parameters = {key: kept for key, kept in self.state.parameters.items() if key != name}
-                if pn.state.notifications is not None:
-                    pn.state.notifications.warning(f"The link has an option that was left out. {error}", duration=8000)
+        for method, given in self.state.parameters.items():
+            for name, value in given.items():
+                try:
+                    await asyncio.to_thread(methods.check, method, {name: value})
+                except UserError as error:
+                    kept = self.state.parameters.get(method, {})
+                    self.state.set_parameters(method, {key: kept[key] for key in kept if key != name})
+                    if pn.state.notifications is not None:
+                        said = f"The link has an option that was left out. {error}"
+                        pn.state.notifications.warning(said, duration=8000)
         if self.state.parameters and not self._box.visible:
             await self._folded()
 
@@ -67,10 +70,15 @@ class MethodOptions(pn.viewable.Viewer):
         self._follow()
         await self._fill()
 
-    @param.depends("state.method", watch=True)
+    @property
+    def _method(self) -> str:
+        """The method whose options are shown: the newest of the chosen ones."""
+        return str(self.state.methods[-1])
+
+    @param.depends("state.methods", watch=True)
     async def _fill(self, *_: param.parameterized.Event) -> None:
-        """Make the widgets of the chosen method, unless nobody looks or they are there."""
-        name = self.state.method
+        """Make the widgets of the newest chosen method, unless nobody looks or they are there."""
+        name = self._method
         if not self._box.visible or self._shown == name:
             return
         self._box[:] = [line("Reading the options", **SAY)]
@@ -79,7 +87,7 @@ class MethodOptions(pn.viewable.Viewer):
         except UserError as error:
             self._box[:] = [line(str(error), **SAY)]
             return
-        if name != self.state.method:  # another one was chosen meanwhile
+        if name != self._method:  # another one was chosen meanwhile
             return
         self._shown = name
         self._options = {option.name: option for option in found}
@@ -95,21 +103,22 @@ class MethodOptions(pn.viewable.Viewer):
             return
         values = {name: _value(option, self._widgets[name].value) for name, option in self._options.items()}
         try:
-            self.state.parameters = methods.check(self._shown, values)
+            self.state.set_parameters(self._shown, methods.check(self._shown, values))
         except UserError as error:
             self._says.object = escape(str(error))
 
     def _restore(self, _: Any) -> None:
-        self.state.parameters = {}
+        self.state.set_parameters(self._method, {})
         self._follow()  # also when only a widget differs, because its value cannot be used
 
-    @param.depends("state.method", "state.parameters", watch=True)
+    @param.depends("state.methods", "state.parameters", watch=True)
     def _follow(self) -> None:
-        changed = self.state.parameters
+        changed = self.state.parameters.get(self._method, {})
         arrow = "▾" if self._box.visible else "▸"
-        self._fold.label = f"{arrow} Options ({len(changed)} changed)" if changed else f"{arrow} Options"
+        of = f"Options of {methods.title(self._method)}" if len(self.state.methods) > 1 else "Options"
+        self._fold.label = f"{arrow} {of} ({len(changed)} changed)" if changed else f"{arrow} {of}"
         self._says.object = ""
-        if self._shown != self.state.method:
+        if self._shown != self._method:
             return
         self._following = True
         for name, option in self._options.items():

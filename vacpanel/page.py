@@ -9,7 +9,9 @@ import panel as pn
 import panel_material_ui as pmui
 from panel.io.resources import LOCAL_DIST
 
-from vacpanel.dashboard import LOOK_EVERY, Dashboard, watch_link
+from vacpanel.address import Address
+from vacpanel.dashboard import LOOK_EVERY, Dashboard
+from vacpanel.saved_menu import SavedMenu
 from vacpanel.sidebar import TaskSidebar
 from vacpanel.views.text import line
 
@@ -54,20 +56,13 @@ def page(path: str | Path) -> pmui.Page:
     if pn.state.curdoc is not None:
         pn.state.add_periodic_callback(_look, LOOK_EVERY)
         pn.state.on_session_destroyed(lambda _: dashboard.controller.cancel())
-        watch_link(dashboard)
-
-        def _say() -> None:
-            for notice in notices:
-                if pn.state.notifications is not None:
-                    pn.state.notifications.warning(notice, duration=8000)
-
-        pn.state.onload(_say)
+        pn.state.onload(lambda: SavedMenu.say(*notices))
     return pmui.Page(
         title="vacpanel",
-        header=[pn.Row(facts, pn.layout.HSpacer(), reset, sizing_mode="stretch_width")],
+        header=[pn.Row(facts, pn.layout.HSpacer(), SavedMenu.of(dashboard), reset, sizing_mode="stretch_width")],
         sidebar=[TaskSidebar(dashboard.warehouse, dashboard.state)],
         sidebar_width=250,
-        main=[dashboard],
+        main=[Address.of(dashboard), dashboard],
         theme_config=THEME,
         busy_indicator="linear",
     )

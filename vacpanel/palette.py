@@ -13,6 +13,9 @@ ROOT_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00",
 MORE_COLORS = ("#44AA99", "#EE6677", "#DDCC77", "#AA4499", "#66CCEE", "#228833", "#CCBB44", "#332288")
 MODEL_COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933")
 
+# Tol's "muted" without indigo, which vanishes on a dark ground; other hues than those of the root classes.
+FAMILY_COLORS = ("#88CCEE", "#CC6677", "#44AA99", "#DDCC77", "#AA4499", "#117733", "#999933", "#882255")
+
 NEUTRAL = "#8a8f98"  # readable on white and on near-black: grids, uncompared models, labels
 RIGHT, WRONG = "#0072B2", "#E69F00"  # blue and orange, never red and green
 FAMILY_MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "hex", "plus", "star")
@@ -37,6 +40,11 @@ def model_colors(models: Sequence[str]) -> dict[str, str]:
 def family_markers(families: Sequence[str]) -> dict[str, str]:
     """Map each model family to a Bokeh marker."""
     return _cycle(sorted(set(families)), FAMILY_MARKERS)
+
+
+def family_colors(families: Sequence[str]) -> dict[str, str]:
+    """Map each model family to its colour."""
+    return _cycle(sorted(set(families)), FAMILY_COLORS)
 
 
 def _cycle(names: Sequence[str], values: Sequence[str]) -> dict[str, str]:

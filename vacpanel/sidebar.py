@@ -8,21 +8,24 @@ from typing import TYPE_CHECKING, Any
 import panel as pn
 import panel_material_ui as pmui
 import param
+from panel.io import hold
 
 from vacpanel import methods
-from vacpanel.classes import class_options
 from vacpanel.controller import Controller
 from vacpanel.options import MethodOptions
 from vacpanel.state import Selection
+from vacpanel.views.picker import Picker
 from vacpanel.views.text import line
+from vacpanel.words import count
 
 if TYPE_CHECKING:
     from panel.viewable import Viewable
 
     from warehouse import Warehouse
 
-TARGET_NAMES = {"the class each model predicts": "predicted", "the true class": "true"}
-MEASURE_NAMES = {"L1": "l1", "Mean squared error": "mse", "SSIM": "ssim", "Perceptual hash": "hash"}
+TARGETS = {"the class each model predicts": "predicted", "the true class": "true", "a class of my choice": "class"}
+MEASURES = {"L1": "l1", "Mean squared error": "mse", "SSIM": "ssim", "Perceptual hash": "hash"}
+WIDE: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": (5, 10)}
 
 
 class TaskSidebar(pn.viewable.Viewer):
@@ -34,87 +37,123 @@ class TaskSidebar(pn.viewable.Viewer):
         super().__init__(state=state, **params)
         self.warehouse = warehouse
         self.controller = Controller.of(warehouse, state)
-        wide = {"sizing_mode": "stretch_width", "margin": (6, 10)}
-        self._models = pmui.MultiChoice(
-            label="Models to compare", placeholder="Add a model", **(wide | {"margin": (16, 10, 6, 10)})
-        )
-        self._classes = pmui.MultiChoice(label="Classes", placeholder="Add a class", searchable=True, **wide)
+        self._models = Picker(label="Models to compare", placeholder="Add a model", **WIDE)
+        self._classes = Picker(label="Classes", placeholder="Name or WordNet id", **WIDE)
         self._image = line("", margin=(0, 12), sizing_mode="stretch_width")
-        self._method = pmui.Select(label="Explanation method", options=methods.choices(), **wide)
+        self._methods = Picker(label="Explanation methods", placeholder="Add a method", **WIDE)
         self._options = MethodOptions(state)
-        self._target = pmui.Select(label="Explain", options=TARGET_NAMES, **wide)
-        self._threshold = pmui.FloatSlider(label="Threshold of attention", start=0, end=1, step=0.05, **wide)
-        self._measure = pmui.Select(label="Similarity of maps", options=MEASURE_NAMES, **wide)
-        self._run = pmui.Button(label="Explain", color="primary", sizing_mode="stretch_width", margin=(10, 10, 4, 10))
+        self._target = pmui.Select(label="Explain", options=TARGETS, size="small", **WIDE)
+        self._target_class = Picker(label="Explained class", placeholder="Name or WordNet id", single=True, **WIDE)
+        self._threshold = pmui.FloatSlider(label="Threshold of attention", start=0, end=1, step=0.05, **WIDE)
+        self._measure = pmui.Select(label="Similarity of maps", options=MEASURES, size="small", **WIDE)
+        self._run = pmui.Button(label="Explain", color="primary", sizing_mode="stretch_width", margin=(8, 10, 4, 10))
         self._cancel = pmui.Button(label="Cancel", variant="outlined", sizing_mode="stretch_width", margin=(4, 10))
         self._bar = pmui.LinearProgress(value=0, variant="determinate", sizing_mode="stretch_width", margin=(4, 10))
         self._say = line("", margin=(0, 12), sizing_mode="stretch_width")
         self._offer()
         self._follow_task()
         self._follow_state()
-        for widget, name in (
-            (self._models, "models"),
-            (self._classes, "classes"),
-            (self._method, "method"),
-            (self._target, "target"),
-            (self._measure, "measure"),
+        for widget, follow in (
+            (self._models, lambda chosen: self._write(models=chosen)),
+            (self._classes, lambda chosen: self._write(classes=list(map(int, chosen)), images=[])),
+            (self._methods, lambda chosen: self._write(methods=chosen or list(Selection.param.methods.default))),
+            (self._target, self._target_chosen),
+            (self._target_class, lambda chosen: self._write(target=chosen[0] if chosen else "predicted")),
+            (self._measure, lambda chosen: self._write(measure=chosen)),
         ):
-            widget.param.watch(lambda event, name=name: self._write(name, event.new), "value")
-        self._threshold.param.watch(lambda event: self._write("threshold", event.new), "value_throttled")
+            widget.param.watch(lambda event, follow=follow: follow(event.new), "value")
+        self._threshold.param.watch(lambda event: self._write(threshold=event.new), "value_throttled")
         self._run.on_click(self._clicked)
         self._cancel.on_click(lambda _: self.controller.cancel())
         self.controller.param.watch(self._follow_task, ["busy", "done", "running", "total", "message"])
 
-    def _write(self, name: str, value: Any) -> None:
-        if getattr(self.state, name) == value:
-            return
-        if name == "classes":
-            self.state.param.update(classes=value, images=[])
+    def _write(self, **chosen: Any) -> None:
+        """Set the state to what a widget says, unless it only says what the state says."""
+        first = next(iter(chosen))
+        if getattr(self.state, first) != chosen[first]:
+            with hold():
+                self.state.param.update(**chosen)
+
+    def _target_chosen(self, chosen: str) -> None:
+        if chosen == "class":
+            self._target_class.visible = True
+            if not self.state.target.isdigit() and self.state.classes:
+                self._write(target=str(self.state.classes[-1]))
         else:
-            setattr(self.state, name, value)
+            self._write(target=chosen)
 
     @param.depends("state.generation", watch=True)
     def _offer(self) -> None:
         """Offer what the warehouse holds now."""
         models = self.warehouse.models()
-        self._models.options = dict(zip(map(str, models["label"]), map(str, models["model"]), strict=True))
-        self._classes.options = class_options(self.warehouse.classes())
+        self._models.items = [
+            {
+                "value": str(model),
+                "name": str(label),
+                "detail": f"{family}, top-1 {top1:.1%}" if top1 == top1 else family,
+            }
+            for model, label, family, top1 in zip(
+                *(models[n] for n in ("model", "label", "family", "top1")), strict=True
+            )
+        ]
+        classes = self.warehouse.classes()
+        self._classes.items = self._target_class.items = [
+            {"value": str(class_id), "name": str(name), "detail": " · ".join(filter(None, (str(root), wnid)))}
+            for class_id, wnid, name, root in zip(
+                *(classes[n] for n in ("class_id", "wnid", "class_name", "root_class")), strict=True
+            )
+        ]
+        self._methods.items = [
+            {"value": name, "name": methods.title(name), "detail": methods.price(name)}
+            for name in methods.choices().values()
+        ]
+
+    @param.depends("state.models", "state.classes", "state.methods", "state.target", watch=True)
+    def _follow_choices(self) -> None:
+        state = self.state
+        chosen = state.target.isdigit()
+        self._models.value = list(state.models)
+        self._classes.value = list(map(str, state.classes))
+        self._methods.value = list(state.methods)
+        self._target.value = "class" if chosen else state.target
+        self._target_class.param.update(value=[state.target] if chosen else [], visible=chosen)
+
+    @param.depends("state.threshold", "state.measure", watch=True)
+    def _follow_looks(self) -> None:
+        self._measure.value = self.state.measure
+        self._threshold.value = self.state.threshold
 
     @param.depends(
         "state.model",
         "state.models",
         "state.classes",
         "state.images",
-        "state.method",
-        "state.target",
-        "state.threshold",
-        "state.measure",
+        "state.methods",
+        "state.filter",
         "state.generation",
         watch=True,
     )
-    def _follow_state(self) -> None:
-        state = self.state
-        self._models.value = list(state.models)
-        self._classes.value = list(state.classes)
-        if state.method not in self._method.options.values():
-            self._method.options = {**self._method.options, state.method: state.method}
-        self._method.value = state.method
-        self._target.value, self._measure.value = state.target, state.measure
-        self._threshold.value = state.threshold
-        self._image.object = (
-            f"Image {', '.join(map(str, state.images))} is picked." if state.images else "No image is picked."
-        )
+    def _follow_selection(self) -> None:
+        """Name on the button what it would do now."""
+        images = self.state.images
+        picked = f"Image {images[0]} is picked." if len(images) == 1 else f"{count(len(images), 'image')} are picked."
+        self._image.object = picked if images else "No image is picked."
         task = self.controller.task()
         self._run.param.update(label=task.label, disabled=bool(task.problem))
         if not self.controller.busy:
             self._say.object = escape(task.problem)
+
+    def _follow_state(self) -> None:
+        self._follow_choices()
+        self._follow_looks()
+        self._follow_selection()
 
     def _follow_task(self, *_: param.parameterized.Event) -> None:
         controller = self.controller
         self._cancel.visible = controller.busy
         self._bar.visible = controller.busy
         self._bar.value = round(100 * (controller.done + controller.running) / max(controller.total, 1))
-        counted = f"{controller.done} of {controller.total} maps" if controller.busy else ""
+        counted = f"{controller.done} of {count(controller.total, 'map')}" if controller.busy else ""
         if controller.running:
             counted += f", the next at {round(100 * controller.running)} %"
         self._say.object = escape(f"{counted}. {controller.message}" if counted else controller.message)
@@ -128,9 +167,10 @@ class TaskSidebar(pn.viewable.Viewer):
             self._models,
             self._classes,
             self._image,
-            self._method,
+            self._methods,
             self._options,
             self._target,
+            self._target_class,
             self._threshold,
             self._measure,
             self._run,

@@ -1,21 +1,28 @@
 """What a person has chosen: the one state object that every view reads and writes.
 
-Views never talk to each other, only to a `Selection`; `param` is the only dependency, so the state can be used, tested
-and set from a notebook cell without a server.
+Views never talk to each other, only to a `Selection`; it knows no Panel, so the state can be used, tested and set from
+a notebook cell without a server.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import param
 
+from warehouse.predicate import EVERYTHING, Predicate
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MEASURES = ("l1", "mse", "ssim", "hash")
-TARGETS = ("predicted", "true")
+TARGETS = ("predicted", "true")  # or the id of a class
+COMPLEXITIES = ("parameters", "flops", "latency_ms")
+ACCURACIES = ("top1", "top5")
+GRAPHS = ("classes", "images", "all-images")
+COMPARISONS = ("beside", "movement")
 
 # URL key of every parameter that a link carries; one place, so that page, docs and tests agree.
 URL_KEYS = {
@@ -24,12 +31,21 @@ URL_KEYS = {
     "root": "root",
     "classes": "classes",
     "images": "images",
-    "method": "method",
+    "methods": "method",
     "parameters": "parameters",
     "target": "target",
     "threshold": "threshold",
     "measure": "measure",
+    "filter": "where",
+    "complexity": "x",
+    "accuracy": "y",
+    "second": "second",
+    "comparison": "comparison",
+    "graph": "graph",
 }
+
+# Conditions of the filter whose values must, too.
+CONDITIONS = {"models": "model", "roots": "root", "classes": "class", "images": "image"}
 
 # Parameters whose values must exist in a warehouse, and what they are.
 RESTRICTED = {
@@ -38,7 +54,8 @@ RESTRICTED = {
     "root": "root",
     "classes": "class",
     "images": "image",
-    "method": "method",
+    "methods": "method",
+    "second": "model",
 }
 
 
@@ -53,21 +70,60 @@ class Selection(param.Parameterized):
     root = param.String(default="", doc="The pinned root class: its leaf classes are shown for all models.")
     classes = param.List(default=[], item_type=int, doc="The selected classes, as class ids, newest last.")
     images = param.List(default=[], item_type=int, doc="The selected images, as image ids.")
-    method = param.String(default="grad-cam", doc="The explanation method.")
-    parameters = param.Dict(default={}, doc="The method's parameters that differ from the published ones, by name.")
-    target = param.Selector(default="predicted", objects=list(TARGETS), doc="The class a map explains.")
+    methods = param.List(default=["grad-cam"], item_type=str, doc="The explanation methods; never empty.")
+    parameters = param.Dict(
+        default={},
+        doc="Parameters that differ from the published ones: {method: {name: value}}, no method without any.",
+    )
+    target = param.String(
+        default="predicted",
+        regex=r"^(predicted|true|\d{1,9})$",
+        doc="The class a map explains: the one that the model predicts, the true one, or the class with this id.",
+    )
     threshold = param.Magnitude(default=0.5, doc="Attention below this is dimmed; the rest is the region of interest.")
     measure = param.Selector(default="l1", objects=list(MEASURES), doc="How two maps are compared (Algorithm 2).")
+    filter = param.ClassSelector(
+        class_=Predicate, default=EVERYTHING, doc="Which predictions count, in all views: one SQL condition."
+    )
+    complexity = param.Selector(default="parameters", objects=list(COMPLEXITIES), doc="How a model's cost is measured.")
+    accuracy = param.Selector(default="top1", objects=list(ACCURACIES), doc="How often it is right, by which measure.")
+    second = param.String(default="", doc="Another model whose distribution graph is compared with the pinned one's.")
+    comparison = param.Selector(
+        default="beside", objects=list(COMPARISONS), doc="The second model's graph: beside the first, or as movement."
+    )
+    graph = param.Selector(default="classes", objects=list(GRAPHS), doc="What the distribution graph's points are.")
     generation = param.Integer(default=0, doc="The generation of the warehouse that is shown; changes reload views.")
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
-        self.param.watch(self._method_changed, ["method", "parameters"])
+        self.param.watch(self._methods_changed, "methods")
 
-    def _method_changed(self, *events: param.parameterized.Event) -> None:
-        """Forget the parameters of the method before, unless new ones came with the new method."""
-        if self.parameters and {event.name for event in events} == {"method"}:
-            self.parameters = {}
+    def _methods_changed(self, _: param.parameterized.Event) -> None:
+        """Keep one method at least, and forget the parameters of methods that are no longer chosen."""
+        if not self.methods:
+            self.methods = list(self.param.methods.default)
+        kept = {method: given for method, given in self.parameters.items() if method in self.methods}
+        if kept != self.parameters:
+            self.parameters = kept
+
+    @property
+    def method(self) -> str:
+        """The first of the explanation methods; to set it chooses that one alone."""
+        return str(self.methods[0])
+
+    @method.setter
+    def method(self, method: str) -> None:
+        self.methods = [method]
+
+    @property
+    def target_class(self) -> str | int:
+        """The class that a map explains: ``"predicted"``, ``"true"`` or a class id."""
+        return int(self.target) if self.target.isdigit() else str(self.target)
+
+    def set_parameters(self, method: str, given: dict[str, Any]) -> None:
+        """Set the parameters of one method, only those that differ from the published ones."""
+        others = {name: values for name, values in self.parameters.items() if name != method}
+        self.parameters = others | ({method: given} if given else {})
 
     def toggle_model(self, model: str) -> None:
         """Add `model` to the compared models, or take it out."""
@@ -81,6 +137,10 @@ class Selection(param.Parameterized):
         """Make `class_id` the one selected class and forget the images of the class before."""
         if self.classes != [class_id]:
             self.param.update(classes=[class_id], images=[])
+
+    def narrowed(self, **conditions: Any) -> Predicate:
+        """Return the filter with some conditions set; the others stay. An empty tuple or None lifts a condition."""
+        return dataclasses.replace(self.filter, **conditions)
 
     def reset(self) -> None:
         """Choose nothing, as at the start; only the shown generation stays."""
@@ -104,18 +164,29 @@ class Selection(param.Parameterized):
         """
         notices: list[str] = []
         changes: dict[str, Any] = {}
-        for name, kind in RESTRICTED.items():
-            if kind not in known:
-                continue
-            allowed = set(known[kind])
-            value = getattr(self, name)
-            values = value if isinstance(value, list) else [value] if value else []
-            unknown = [v for v in values if v not in allowed]
+        known = {kind: set(values) for kind, values in known.items()}
+
+        def kept(values: Iterable[Any], kind: str) -> list[Any]:
+            unknown = [v for v in values if v not in known[kind]]
             if unknown:
                 notices.append(f"This warehouse has no {kind} {', '.join(map(repr, unknown))}.")
-                kept = [v for v in values if v in allowed]
-                changes[name] = kept if isinstance(value, list) else self.param[name].default
-            known[kind] = allowed
+            return [v for v in values if v in known[kind]]
+
+        for name, kind in RESTRICTED.items():
+            if kind in known:
+                value = getattr(self, name)
+                values = value if isinstance(value, list) else [value] if value else []
+                left = kept(values, kind)
+                if left != values:
+                    changes[name] = left if isinstance(value, list) else self.param[name].default
+        if "class" in known and self.target.isdigit() and not kept([int(self.target)], "class"):
+            changes["target"] = self.param.target.default
+        conditions = {
+            name: tuple(kept(getattr(self.filter, name), kind)) for name, kind in CONDITIONS.items() if kind in known
+        }
+        changes["filter"] = dataclasses.replace(self.filter, **conditions)
+        if changes["filter"] == self.filter:
+            del changes["filter"]
         if changes:
             self.param.update(**changes)
         return notices

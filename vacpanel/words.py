@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 
+def thousands(n: int) -> str:
+    """Return "1 600", with a thin space."""
+    return f"{n:,}".replace(",", "\N{THIN SPACE}")
+
+
 def count(n: int, noun: str) -> str:
     """Return "1 image", "2 classes", "1 600 images" (with a thin space)."""
-    number = f"{n:,}".replace(",", "\N{THIN SPACE}")
+    number = thousands(n)
     if n == 1:
         return f"{number} {noun}"
     return f"{number} {noun}{'es' if noun.endswith('s') else 's'}"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from warehouse.reader import Columns
 
+KEPT_TABLES = 8
 KEPT_TALLIES = 64  # 50 models and 1000 classes take 1.2 MB each
 
 
@@ -62,6 +63,7 @@ class Warehouse(Reader):
         # By generation, so that a newer one is counted anew.
         self._tally = lru_cache(KEPT_TALLIES)(self._restrict)
         self._counted = lru_cache(KEPT_TALLIES)(self._count)
+        self._kept = lru_cache(KEPT_TABLES)(self._read_only)
 
     # Models and classes ------------------------------------------------------------------------------------
 
@@ -75,7 +77,7 @@ class Warehouse(Reader):
         Columns: model, label, family, source, parameters, flops (float64), input_size, latency_ms, precision,
         images, top1, top5. Accuracies of a model without predictions are NaN.
         """
-        return self._columns(
+        return self._table(
             "SELECT m.model, label, family, source, parameters, flops::DOUBLE AS flops, input_size,"
             " latency_ms, precision, coalesce(images, 0) AS images, top1, top5"
             " FROM models AS m LEFT JOIN model_accuracy AS a ON a.model = m.model ORDER BY m.model"
@@ -101,7 +103,7 @@ class Warehouse(Reader):
 
     def classes(self) -> Columns:
         """Return the class table: class_id, wnid, class_name, root_class, and images (their number)."""
-        return self._columns(
+        return self._table(
             "SELECT c.class_id, wnid, class_name, root_class, coalesce(n, 0) AS images FROM classes AS c"
             " LEFT JOIN (SELECT class_id, count(*) AS n FROM images GROUP BY class_id) AS i"
             " ON i.class_id = c.class_id ORDER BY c.class_id"
@@ -109,7 +111,17 @@ class Warehouse(Reader):
 
     def roots(self) -> list[str]:
         """Return the root classes, sorted by name."""
-        return list(self._columns("SELECT DISTINCT root_class FROM classes ORDER BY root_class")["root_class"])
+        return list(self._table("SELECT DISTINCT root_class FROM classes ORDER BY root_class")["root_class"])
+
+    def _table(self, query: str) -> Columns:
+        """Return a small table that every view asks for, read once a generation."""
+        return dict(self._kept(self.generation, query))
+
+    def _read_only(self, generation: int, query: str) -> Columns:  # noqa: ARG002
+        columns = self._columns(query)
+        for column in columns.values():
+            column.flags.writeable = False  # all who ask get the same arrays
+        return columns
 
     # Accuracies --------------------------------------------------------------------------------------------
 
@@ -134,8 +146,8 @@ class Warehouse(Reader):
     def _count(self, generation: int, rows: Predicate) -> Tally:
         if rows.correct is not None:
             return self._counted(generation, dataclasses.replace(rows, correct=None)).answered(correct=rows.correct)
-        models = self._columns("SELECT model_id, model FROM store.model ORDER BY model")
-        classes = self._columns("SELECT class_id, class_name, root_class FROM classes ORDER BY class_id")
+        models = self._table("SELECT model_id, model FROM store.model ORDER BY model")
+        classes = self._table("SELECT class_id, class_name, root_class FROM classes ORDER BY class_id")
         if not rows:
             found = self._columns(
                 "SELECT model_id, class_id, images, round(top1 * images)::BIGINT AS right1,"
@@ -170,6 +182,27 @@ class Warehouse(Reader):
             " LEFT JOIN class_accuracy AS a ON a.class_id = l.class_id AND a.model = l.model"
             " WHERE l.model = ? ORDER BY l.class_id",
             [model],
+        )
+
+    def image_points(self, model: str = "", where: Predicate = EVERYTHING) -> Columns:
+        """Return where images lie in the plane (t-SNE of penultimate features), in no order.
+
+        Columns: model_id (its row in `models`), image_id, class_id, x, y.
+
+        Parameters
+        ----------
+        model
+            In the eyes of this model; of every model where empty.
+        where
+            Only images whose prediction by the same model meets this.
+        """
+        condition, values = where.where()
+        met = f" AND (m.model, l.image_id) IN (SELECT model, image_id FROM predictions WHERE {condition})"
+        return self._columns(
+            "SELECT l.model_id, l.image_id, i.class_id, l.x, l.y FROM store.image_layout AS l"
+            " JOIN store.model AS m ON m.model_id = l.model_id JOIN images AS i ON i.image_id = l.image_id"
+            f" WHERE (? = '' OR m.model = ?){met if where else ''}",
+            [model, model, *(values if where else [])],
         )
 
     def nearest_classes(self, model: str, class_id: int, k: int) -> Columns:

@@ -32,6 +32,7 @@ QUESTIONS = {
     ),
     "classes": ([], "class_id wnid class_name root_class images"),
     "class_layout": (["demo:net0"], "class_id class_name root_class x y images top1"),
+    "image_points": ([], "model_id image_id class_id x y"),
     "nearest_classes": (["demo:net0", 1, 3], "class_id class_name root_class distance"),
     "images_of": ([0], "image_id root path class_id width height"),
     "predictions": (

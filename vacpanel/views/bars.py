@@ -7,37 +7,50 @@ from typing import Any, ClassVar
 import holoviews as hv
 import numpy as np
 import param
-from bokeh.models import AdaptiveTicker, CustomJSTickFormatter, HoverTool, NumeralTickFormatter
+from bokeh.models import AdaptiveTicker, CustomJSTickFormatter, NumeralTickFormatter
 
 from vacpanel.palette import NEUTRAL, root_colors
 from vacpanel.views.base import PlotView
 from vacpanel.views.live import LiveSource, quiet_toolbar
+from vacpanel.views.lookup import lookup_hover
+from vacpanel.words import count
 
 HALF = 0.42  # half the width of a bar whose rank is its position
+NOTHING_LEFT = "no images under this filter"
 
 # Names stand under the bars; ticks thin out by themselves when many classes are in sight.
 RANK_TO_NAME = """
-const names = source.data["class_name"] || []
-const name = Number.isInteger(tick) ? (names[tick] || "") : ""
+const ids = source.data["class_id"] || []
+const name = Number.isInteger(tick) && tick in ids ? names[ids[tick]] : ""
 return name.length > 13 ? name.slice(0, 12) + "…" : name
 """
 
 
-def _name_ticks(plot: Any, element: Any) -> None:  # noqa: ARG001
-    axis = plot.handles["xaxis"]
-    axis.ticker = AdaptiveTicker(min_interval=1, base=10, mantissas=[1, 2, 5], desired_num_ticks=18)
-    axis.formatter = CustomJSTickFormatter(args={"source": plot.handles["source"]}, code=RANK_TO_NAME)
+def _name_ticks(names: list[str]) -> Any:
+    def hook(plot: Any, element: Any) -> None:  # noqa: ARG001
+        axis = plot.handles["xaxis"]
+        axis.ticker = AdaptiveTicker(min_interval=1, base=10, mantissas=[1, 2, 5], desired_num_ticks=18)
+        axis.formatter = CustomJSTickFormatter(
+            args={"source": plot.handles["source"], "names": names}, code=RANK_TO_NAME
+        )
+
+    return hook
 
 
 class _RankedBars(PlotView):
-    """Bars ranked in descending order on a zoomable axis of ranks; a tap selects the class."""
+    """Bars ranked in descending order on a zoomable axis of ranks; a tap selects the class.
+
+    A bar is known by its class id, its height and the number of its root class; the texts are on the page already.
+    """
+
+    own: ClassVar[tuple[str, ...]] = ("models",)
 
     def columns(self) -> dict[str, Any]:
-        """Return class_id, class_name, root_class, value and hover columns, ranked; empty when nothing is pinned."""
+        """Return class_id, top1 (the height), images and what else hover tells, ranked; empty without a class."""
         raise NotImplementedError
 
     def tooltips(self) -> list[tuple[str, str]]:
-        """Return what hover tells."""
+        """Return what hover tells, besides class and root class."""
         raise NotImplementedError
 
     def overlays(self) -> list[Any]:
@@ -45,28 +58,34 @@ class _RankedBars(PlotView):
         return []
 
     def _draw_bars(self) -> Any:
-        self._bars, self._marks = LiveSource(), LiveSource()
+        classes = self.warehouse.classes()
+        roots = self.warehouse.roots()
+        self._bars = LiveSource(fill_color="root", palette=list(root_colors(roots).values()))
+        self._marks = LiveSource()
+        self._root_of = np.array([roots.index(str(root)) for root in classes["root_class"]], dtype=np.uint8)
+        names = list(map(str, classes["class_name"]))
         data = self._data = self.columns()
-        n = len(data["value"])
-        colors = root_colors(self.warehouse.roots())
-        extra = [name for name in data if name not in ("x0", "y0", "x1", "y1")]
-        bars = hv.Rectangles(data, ["x0", "y0", "x1", "y1"], extra).opts(
-            color="root_class",
-            cmap=colors,
+        rectangles = self._rectangles(data)
+        hover = lookup_hover(
+            [("class", "@class_id{custom}"), ("root class", "@root{custom}"), *self.tooltips()],
+            {"class_id": names, "root": roots},
+        )
+        extra = [name for name in rectangles if name not in ("x0", "y0", "x1", "y1")]
+        bars = hv.Rectangles(rectangles, ["x0", "y0", "x1", "y1"], extra).opts(
             line_alpha=0,
             alpha=0.9,
-            tools=[HoverTool(tooltips=self.tooltips()), "tap"],
-            hooks=[self._bars.hook, _name_ticks],
+            tools=[hover, "tap"],
+            hooks=[self._bars.hook, _name_ticks(names)],
         )
-        self._bars.on_tap(bars, self._tapped)
+        self._bars.on_select(bars, self._tapped)
         marks = hv.Points(self._mark_data(), ["x", "y"]).opts(
             marker="inverted_triangle", color=NEUTRAL, size=10, hooks=[self._marks.hook], default_tools=[]
         )
         return hv.Overlay([bars, *self.overlays(), marks]).opts(
-            xlim=(-0.6, max(n, 1) - 0.4),
-            ylim=(0, 1.08),
+            xlim=self._xlim(),
+            ylim=self._ylim(),
             xlabel="",
-            ylabel="",
+            ylabel=f"Top-1 {self.rate}",
             yformatter=NumeralTickFormatter(format="0%"),
             xrotation=40,
             responsive=True,
@@ -75,46 +94,61 @@ class _RankedBars(PlotView):
             hooks=[quiet_toolbar],
             default_tools=["xpan", "xwheel_zoom", "reset"],
             active_tools=["xwheel_zoom"],
-            fontsize={"ticks": "7pt"},
+            fontsize={"ticks": "7pt", "labels": "8pt"},
             show_legend=False,
         )
 
-    def _patch_bars(self, *, keep_zoom: bool) -> None:
-        before = len(self._data["value"])
-        data = self._data = self.columns()
-        self._bars.patch(
-            left=data["x0"],
-            bottom=data["y0"],
-            right=data["x1"],
-            top=data["y1"],
-            color=data["root_class"],
+    def _rectangles(self, data: dict[str, Any]) -> dict[str, Any]:
+        rank = np.arange(len(data["class_id"]), dtype=np.float32)
+        return {
+            "x0": rank - np.float32(HALF),
+            "y0": np.zeros_like(rank),
+            "x1": rank + np.float32(HALF),
+            "y1": data["top1"].astype(np.float32),
+            "root": self._root_of[data["class_id"]],
             **data,
+        }
+
+    def _xlim(self) -> tuple[float, float]:
+        return -0.6, max(len(self._data["class_id"]), 1) - 0.4
+
+    def _ylim(self) -> tuple[float, float]:
+        """Return the range upwards: all of it, but errors are few and would hardly be seen."""
+        self._upwards = self.rate
+        worst = float(self._highest().max(initial=0.0))
+        return 0.0, 1.08 if self.rate == "accuracy" else max(1.08 * worst, 0.05)
+
+    def _highest(self) -> np.ndarray:
+        """Return what has to be in sight."""
+        return self._data["top1"]
+
+    def _patch_bars(self, *, keep_zoom: bool) -> None:
+        before = len(self._data["class_id"])
+        data = self._data = self.columns()
+        drawn = self._rectangles(data)
+        corners = {"left": "x0", "bottom": "y0", "right": "x1", "top": "y1"}
+        self._bars.patch(
+            **{name: drawn.pop(column) for name, column in corners.items()},
+            **drawn,
         )
-        if not keep_zoom or len(data["value"]) != before:
-            self._bars.ranges(x=(-0.6, max(len(data["value"]), 1) - 0.4))
+        if not keep_zoom or len(data["class_id"]) != before:
+            self._bars.ranges(x=self._xlim())
+        if self._upwards != self.rate:
+            self._bars.label_y(f"Top-1 {self.rate}")
+            self._bars.ranges(y=self._ylim())
         self._marks.patch(**self._mark_data())
 
     def _mark_data(self) -> dict[str, Any]:
-        at = np.flatnonzero(np.isin(np.asarray(self._data["class_id"], dtype=int), self.state.classes))
-        return {
-            "x": at.astype(float),
-            "y": np.minimum(np.asarray(self._data["value"], dtype=float)[at] + 0.05, 1.05),
-        }
+        at = np.flatnonzero(np.isin(self._data["class_id"], self.state.classes))
+        return {"x": at.astype(float), "y": np.minimum(self._data["top1"][at] + 0.05, 1.05)}
 
     def _tapped(self, row: int) -> None:
         self.state.select_class(int(self._data["class_id"][row]))
 
-    def _with_bars(self, table: dict[str, Any], value: str) -> dict[str, Any]:
-        rank = np.arange(len(table["class_id"]), dtype=float)
-        height = np.asarray(table[value], dtype=float)
-        return {
-            "x0": rank - HALF,
-            "y0": np.zeros_like(rank),
-            "x1": rank + HALF,
-            "y1": height,
-            "value": height,
-            **table,
-        }
+    @param.depends("state.classes", watch=True)
+    def _classes_changed(self) -> None:
+        if self._shown:
+            self._marks.patch(**self._mark_data())
 
 
 class ModelBars(_RankedBars):
@@ -129,48 +163,41 @@ class ModelBars(_RankedBars):
 
     def columns(self) -> dict[str, Any]:
         """Return the pinned model's class accuracies."""
-        table = self.warehouse.class_accuracy(self.state.model)
-        return self._with_bars(
-            {name: table[name] for name in ("class_id", "class_name", "root_class", "images")}
-            | {"top1": table["top1"]},
-            "top1",
-        )
+        found = self.tally.class_accuracy(self.state.model)
+        return {
+            "class_id": found["class_id"].astype(np.int32),
+            "top1": found["top1"],
+            "images": found["images"].astype(np.int32),
+        }
 
     def tooltips(self) -> list[tuple[str, str]]:
         """Return what hover tells of one class."""
-        return [
-            ("class", "@class_name"),
-            ("root class", "@root_class"),
-            ("top-1", "@top1{0.0%} of @images{0,0} images"),
-        ]
+        return [("top-1", "@top1{0.0%} of @images{0,0} images")]
 
     def draw(self) -> Any:
         """Return the bars, or what to do to see them."""
         self._shown = False
-        model = self.state.model
         self.heading = self.title
-        if not model:
+        if not self.state.model:
             return "Tap a model in the scatter to see on which classes it is right."
-        self._title()
+        drawing = self._draw_bars()
+        self._say()
         self._shown = True
-        return self._draw_bars()
+        return drawing
 
-    def _title(self) -> None:
+    def _say(self) -> None:
         label = self.warehouse.model_row(self.state.model).label
-        self.heading = f"Leaf classes of {label}, best first"
+        first = "best first" if self.rate == "accuracy" else "most errors first"
+        left = first if len(self._data["class_id"]) else NOTHING_LEFT
+        self.heading = f"Leaf classes of {label}, {left}"
 
-    @param.depends("state.model", watch=True)
+    @param.depends("state.model", "state.filter", watch=True)
     def _model_changed(self) -> None:
         if not self._shown or not self.state.model:
             self.redraw()
             return
-        self._title()
         self._patch_bars(keep_zoom=True)
-
-    @param.depends("state.classes", watch=True)
-    def _classes_changed(self) -> None:
-        if self._shown:
-            self._marks.patch(**self._mark_data())
+        self._say()
 
 
 class RootBars(_RankedBars):
@@ -179,27 +206,34 @@ class RootBars(_RankedBars):
     title: ClassVar[str] = "Leaf classes of the pinned root"
     slot: ClassVar[str] = "A4"
     help_text: ClassVar[str] = (
-        "Every bar is a class of the pinned root: the mean accuracy of all models. "
+        "Every bar is a class of the pinned root: the mean accuracy of all models that the filter leaves. "
         "The line runs from the worst to the best model, the dot is the pinned model. Tap a bar to select the class."
     )
 
     def columns(self) -> dict[str, Any]:
         """Return mean and range over models of the root's classes, and the pinned model's value."""
-        table = self.warehouse.root_class_accuracy(self.state.root)
-        mine = self.warehouse.class_accuracy(self.state.model)
-        by_class = dict(zip(map(int, mine["class_id"]), map(float, mine["top1"]), strict=True))
-        own = np.array([by_class.get(int(class_id), np.nan) for class_id in table["class_id"]], dtype=float)
-        facts = {
-            name: table[name] for name in ("class_id", "class_name", "images", "mean_top1", "min_top1", "max_top1")
+        spread = self.warehouse.tally(self.state.filter).class_spread(self.state.root)
+        order = np.argsort(-spread["mean_top1"], kind="stable")
+        found = {name: column[order] for name, column in spread.items()}
+        mine, row = self.tally.top1, self.tally.row(self.state.model)
+        ids = found["class_id"].astype(np.int32)
+        own = np.full(len(ids), np.nan) if row is None else mine[row, np.searchsorted(self.tally.class_id, ids)]
+        return {
+            "class_id": ids,
+            "top1": found["mean_top1"],
+            "own": own,
+            "min_top1": found["min_top1"],
+            "max_top1": found["max_top1"],
+            "images": found["images"].astype(np.int32),
         }
-        root = np.full(len(own), self.state.root, dtype=object)
-        return self._with_bars(facts | {"root_class": root, "own": own}, "mean_top1")
+
+    def _highest(self) -> np.ndarray:
+        return self._data["max_top1"]
 
     def tooltips(self) -> list[tuple[str, str]]:
         """Return what hover tells of one class."""
         return [
-            ("class", "@class_name"),
-            ("mean of models", "@mean_top1{0.0%}"),
+            ("mean of models", "@top1{0.0%}"),
             ("worst to best", "@min_top1{0.0%} to @max_top1{0.0%}"),
             ("pinned model", "@own{0.0%}"),
             ("images a model", "@images{0,0}"),
@@ -224,37 +258,34 @@ class RootBars(_RankedBars):
             return "No model has been run yet."
         if not self.state.root:
             return "Tap a root class in the radar to see its leaf classes."
-        self._title()
+        drawing = self._draw_bars()
+        self._say()
         self._shown = True
-        return self._draw_bars()
+        return drawing
 
-    def _title(self) -> None:
-        self.heading = f"Leaf classes of “{self.state.root}”, mean of models"
+    def _say(self) -> None:
+        chosen = len(self.state.filter.models)
+        of = f"mean {self.rate} of {count(chosen, 'model') if chosen else 'all models'}"
+        self.heading = f"Leaf classes of “{self.state.root}”, {of if len(self._data['class_id']) else NOTHING_LEFT}"
 
     def _range_data(self) -> dict[str, Any]:
-        d = self._data
-        rank = np.arange(len(d["value"]), dtype=float)
-        return {"x0": rank, "y0": d["min_top1"], "x1": rank, "y1": d["max_top1"]}
+        rank = np.arange(len(self._data["class_id"]), dtype=np.float32)
+        return {"x0": rank, "y0": self._data["min_top1"], "x1": rank, "y1": self._data["max_top1"]}
 
     def _own_data(self) -> dict[str, Any]:
-        own = np.asarray(self._data["own"], dtype=float)
+        own = self._data["own"]
         at = np.flatnonzero(np.isfinite(own))
         return {"x": at.astype(float), "y": own[at]}
 
-    @param.depends("state.root", "state.model", watch=True)
+    @param.depends("state.root", "state.model", "state.filter", watch=True)
     def _pins_changed(self) -> None:
         if not self._shown or not self.state.root:
             self.redraw()
             return
-        self._title()
-        before = list(self._data["class_id"])
+        before = set(self._data["class_id"].tolist())
         self._patch_bars(keep_zoom=True)
-        if list(self._data["class_id"]) != before:
-            self._bars.ranges(x=(-0.6, max(len(self._data["value"]), 1) - 0.4))
+        if set(self._data["class_id"].tolist()) != before:
+            self._bars.ranges(x=self._xlim())
         self._ranges.patch(**self._range_data())
         self._own.patch(**self._own_data())
-
-    @param.depends("state.classes", watch=True)
-    def _classes_changed(self) -> None:
-        if self._shown:
-            self._marks.patch(**self._mark_data())
+        self._say()

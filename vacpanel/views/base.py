@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from panel.viewable import Viewable
 
     from warehouse import Warehouse
+    from warehouse.predicate import Predicate
+    from warehouse.tally import Tally
 
 if "bokeh" not in hv.Store.renderers:
     hv.extension("bokeh", logo=False)
@@ -48,11 +50,28 @@ class View(pn.viewable.Viewer):
     title: ClassVar[str] = ""
     slot: ClassVar[str] = "main"
     help_text: ClassVar[str] = ""
+    own: ClassVar[tuple[str, ...]] = ()
+    """Conditions of the filter that this view does not apply: it shows what they leave out, faintly, to choose from."""
 
     def __init__(self, warehouse: Warehouse, state: Selection | None = None, **params: Any) -> None:
         super().__init__(state=state if state is not None else Selection(generation=warehouse.generation), **params)
         self.warehouse = warehouse
         self._frame: Viewable | None = None
+
+    @property
+    def where(self) -> Predicate:
+        """The filter as this view applies it."""
+        return self.state.filter.without(*self.own)
+
+    @property
+    def tally(self) -> Tally:
+        """The counts behind all accuracies that this view shows."""
+        return self.warehouse.tally(self.where)
+
+    @property
+    def rate(self) -> str:
+        """What the rates of the tally are called."""
+        return "error" if self.where.correct is False else "accuracy"
 
     def body(self) -> Viewable:
         """Return the drawing itself, without heading; called once."""

@@ -22,11 +22,13 @@ class Chips(JSComponent):
 
     items = param.Dict(default={}, doc="Name to colour (CSS).")
     chosen = param.String(default="", doc="The name that is emphasised.")
+    lines = param.Integer(default=0, doc="Lines of chips in sight, more are scrolled; 0 for all.")
 
     _esm = """
     export function render({ model }) {
       const row = document.createElement("div")
       row.className = "chips"
+      if (model.lines) row.style.maxHeight = `${20 * model.lines + 2}px`
       function draw() {
         row.replaceChildren(...Object.entries(model.items).map(([name, color]) => {
           const chip = document.createElement("button")
@@ -62,7 +64,7 @@ class Chips(JSComponent):
 
     _stylesheets: ClassVar[list[str]] = [
         """
-    .chips { display: flex; flex-wrap: wrap; gap: 2px 3px; }
+    .chips { display: flex; flex-wrap: wrap; gap: 2px 3px; overflow-y: auto; }
     button { display: inline-flex; align-items: center; gap: 4px; padding: 1px 6px; border: 1px solid transparent;
              border-radius: 9px; background: none; color: inherit; cursor: pointer;
              font: 11.5px var(--bokeh-base-font, system-ui, sans-serif); }

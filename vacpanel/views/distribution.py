@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import holoviews as hv
-import numpy as np
 import panel as pn
 import param
-from bokeh.models import HoverTool
 
-from vacpanel.palette import NEUTRAL, root_colors
-from vacpanel.views.base import PlotView
+from vacpanel.palette import root_colors
+from vacpanel.views.base import View
 from vacpanel.views.chips import Chips
-from vacpanel.views.live import LiveSource, quiet_toolbar, square_units
+from vacpanel.views.class_graph import ClassGraph
+from vacpanel.views.image_graph import ImageGraph
+from vacpanel.views.text import SELECT_CSS, empty
 
 if TYPE_CHECKING:
     from panel.viewable import Viewable
@@ -21,85 +20,166 @@ if TYPE_CHECKING:
     from vacpanel.state import Selection
     from warehouse import Warehouse
 
+GRAPHS = {"Classes": "classes", "Images": "images", "Images, all models": "all-images"}
+COMPARISONS = {"side by side": "beside", "as movement": "movement"}
+NO_SECOND = "compare with …"
+SMALL: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": (0, 3), "stylesheets": [SELECT_CSS]}
 
-class Distribution(PlotView):
-    """t-SNE of the class distances (Algorithm 1) of the pinned model, coloured by root class."""
+
+class Distribution(View):
+    """t-SNE of the class distances (Algorithm 1) of the pinned model; beside it, on request, of a second one.
+
+    On request single images in its place: t-SNE of their penultimate features.
+    """
 
     title: ClassVar[str] = "Distribution graph"
     slot: ClassVar[str] = "B"
     help_text: ClassVar[str] = (
-        "Each point is a class; classes that the pinned model takes for one another lie close together. "
-        "Colours are root classes as people sort them: where colours mix, the model sees it differently. "
-        "Tap a point to select the class."
+        "Each point is a class; classes that the pinned model takes for one another lie close together. Colours are "
+        "root classes as people sort them: where colours mix, the model sees it differently. Tap a point to select the "
+        "class, draw a lasso to keep only some; choose a second model to see which classes it moves elsewhere."
     )
+    own: ClassVar[tuple[str, ...]] = ("models", "classes", "images")
 
     def __init__(self, warehouse: Warehouse, state: Selection | None = None, **params: Any) -> None:
-        self._legend = Chips(sizing_mode="stretch_width", margin=(0, 6))
         super().__init__(warehouse, state, **params)
+        self._first = ClassGraph(warehouse, self.state, self.state.select_class, self._brushed)
+        self._second = ClassGraph(warehouse, self.state, self.state.select_class, self._brushed)
+        self._images = ImageGraph(warehouse, self._image_tapped, self._images_brushed)
+        self._panes = [
+            pn.pane.HoloViews(None, sizing_mode="stretch_both", linked_axes=False, margin=0) for _ in range(2)
+        ]
+        self._legend = Chips(sizing_mode="stretch_width", margin=(0, 6))
         self._legend.on_click(self._chip_clicked)
+        self._box = pn.Row(sizing_mode="stretch_both", min_height=120, margin=0)
+        self._points = pn.widgets.Select.from_param(self.state.param.graph, label="", options=GRAPHS, **SMALL)
+        self._other = pn.widgets.Select(label="", **SMALL)
+        self._other.param.watch(self._other_chosen, "value")
+        self._how = pn.widgets.Select.from_param(self.state.param.comparison, label="", options=COMPARISONS, **SMALL)
+        self.redraw()
+
+    def body(self) -> Viewable:
+        """Return the graph between its choosers and its legend."""
+        choosers = pn.Row(self._points, self._other, self._how, margin=(0, 6), sizing_mode="stretch_width")
+        return pn.Column(choosers, self._box, self._legend, sizing_mode="stretch_both", margin=0)
+
+    @param.depends("state.generation", watch=True)
+    def redraw(self) -> None:
+        """Draw from the warehouse again."""
+        self._drawn = [False, False]
+        table = self.warehouse.models()
+        self._labels = dict(zip(map(str, table["model"]), map(str, table["label"]), strict=True))
+        self._other.options = {NO_SECOND: ""} | {label: model for model, label in self._labels.items()}
+        self._legend.items = root_colors(self.warehouse.roots())
+        self._limit = self._common_limit()
+        self._arrange()
+
+    @param.depends("state.graph", "state.comparison", "state.second", watch=True)
+    def _arrange(self) -> None:
+        """Put what is asked for in its place."""
+        self._legend.chosen = self.state.root
+        second = self.state.second if self.state.second in self._labels else ""
+        self._other.value = second
+        of_classes = self.state.graph == "classes"
+        self._other.visible, self._how.visible = of_classes, of_classes and bool(second)
+        shown = self._arranged()
+        if list(self._box) != shown:
+            self._box[:] = shown
+
+    def _arranged(self) -> list[Any]:
+        """Return what is in the box now."""
+        model, graph = self.state.model, self.state.graph
+        self.heading = self.title
+        if not self._labels:
+            return [empty("No model has been run yet.")]
+        if graph != "all-images" and model not in self._labels:
+            return [empty("Tap a model in the scatter to see how it groups the classes.")]
+        if graph != "classes":
+            of = model if graph == "images" else ""
+            said = self._images.show(of, self.state.filter.without("models") if of else self.state.filter)
+            self.heading = f"How {self._labels[of] if of else 'all models'} see{'s' if of else ''} the images, {said}"
+            return [self._images.pane]
+        if not self._show(0, model):
+            return [empty("This model's layout is not computed yet; it appears when the ETL has finished.")]
+        second = self.state.second if self.state.second in self._labels else ""
+        self.heading = f"How {self._labels[model]} groups the classes"
+        movement = self.state.comparison == "movement"
+        if second:
+            self._second.load(second)
+            self.heading = f"{self._labels[model]} {'to' if movement else 'and'} {self._labels[second]}"
+        self._first.show_moves(self._second if second and movement else None)
+        if second and not movement and self._show(1, second):
+            return list(self._panes)
+        return self._panes[:1]
+
+    def _show(self, place: int, model: str) -> bool:
+        """Show a model's classes in one of the two places; return whether it has a layout."""
+        graph = (self._first, self._second)[place]
+        other = graph.load(model)
+        if not len(graph.class_id):
+            self._drawn[place] = False
+            return False
+        if other or not self._drawn[place]:
+            self._panes[place].object = graph.draw(self.tally, self._limit)
+            self._drawn[place] = True
+        else:
+            graph.follow_model(self.tally)
+        return True
+
+    @property
+    def _visible(self) -> list[ClassGraph]:
+        """The graphs of classes that are on the screen."""
+        if self.state.graph != "classes":
+            return []
+        shown = [pane in list(self._box) for pane in self._panes]
+        return [graph for graph, seen in zip((self._first, self._second), shown, strict=True) if seen]
+
+    @param.depends("state.model", watch=True)
+    def _model_changed(self) -> None:
+        if self.state.graph != "all-images":
+            self._arrange()
+
+    @param.depends("state.root", watch=True)
+    def _root_changed(self) -> None:
+        self._legend.chosen = self.state.root
+        for graph in self._drawn_graphs():
+            graph.follow_root()
+
+    @param.depends("state.classes", watch=True)
+    def _classes_changed(self) -> None:
+        for graph in self._drawn_graphs():
+            graph.follow_classes()
+
+    @param.depends("state.filter", watch=True)
+    def _filter_changed(self) -> None:
+        for graph in self._drawn_graphs():
+            graph.follow_filter(self.tally)
+        if self.state.graph != "classes":
+            self._arrange()
+
+    def _drawn_graphs(self) -> list[ClassGraph]:
+        """Return the graphs that were drawn: one that is not on the screen now may come back."""
+        return [graph for graph, drawn in zip((self._first, self._second), self._drawn, strict=True) if drawn]
+
+    def _other_chosen(self, event: param.parameterized.Event) -> None:
+        if event.new != self.state.second:
+            self.state.second = event.new
 
     def _chip_clicked(self, root: str) -> None:
         self.state.root = "" if root == self.state.root else root
 
-    def body(self) -> Viewable:
-        """Return the graph over its legend."""
-        return pn.Column(self._box, self._legend, sizing_mode="stretch_both", margin=0)
-
-    def draw(self) -> Any:
-        """Return the points, or what to do to see them."""
-        self._shown = False
-        self.heading = self.title
-        if not self.state.model:
-            return "Tap a model in the scatter to see how it groups the classes."
-        data = self._columns()
-        if not len(data["class_id"]):
-            return "This model's layout is not computed yet; it appears when the ETL has finished."
-        self._title()
-        self._shown = True
-        self._points, self._ring = LiveSource(fill_alpha="alpha", size="size"), LiveSource()
-        self._data = data
-        roots = self.warehouse.roots()
-        self._legend.param.update(items=root_colors(roots), chosen=self.state.root)
-        points = hv.Points(data, ["x", "y"], [n for n in data if n not in ("x", "y")]).opts(
-            color="root_class",
-            cmap=root_colors(roots),
-            line_color=None,
-            show_legend=False,
-            tools=[
-                HoverTool(
-                    tooltips=[
-                        ("class", "@class_name"),
-                        ("root class", "@root_class"),
-                        ("nearest", "@nearest"),
-                        ("top-1", "@top1_text"),
-                    ]
-                ),
-                "tap",
-            ],
-            hooks=[self._points.hook],
-        )
-        self._points.on_tap(points, self._tapped)
-        ring = hv.Points(self._ring_data(), ["x", "y"]).opts(
-            fill_alpha=0, line_color=NEUTRAL, line_width=2, size=18, hooks=[self._ring.hook], default_tools=[]
-        )
-        limit = self._limit()
-        return (points * ring).opts(
-            xlim=(-limit, limit),
-            ylim=(-limit, limit),
-            xaxis=None,
-            yaxis=None,
-            responsive=True,
-            min_height=200,
-            toolbar="right",
-            hooks=[quiet_toolbar, square_units(limit, limit)],
-            default_tools=["pan", "wheel_zoom", "box_zoom", "reset"],
-            active_tools=["wheel_zoom"],
+    def _brushed(self, classes: list[int]) -> None:
+        self.state.param.update(
+            classes=classes, images=[], filter=self.state.narrowed(classes=tuple(classes), images=())
         )
 
-    def _title(self) -> None:
-        self.heading = f"How {self.warehouse.model_row(self.state.model).label} groups the classes"
+    def _image_tapped(self, class_id: int, image_id: int) -> None:
+        self.state.param.update(classes=[class_id], images=[image_id])
 
-    def _limit(self) -> float:
+    def _images_brushed(self, images: list[int]) -> None:
+        self.state.filter = self.state.narrowed(images=tuple(images))
+
+    def _common_limit(self) -> float:
         """Return half the side of the square that holds every model's layout, so that axes stay put between models."""
         query = """
             SELECT max(extent) FROM (
@@ -107,76 +187,3 @@ class Distribution(PlotView):
             ) WHERE isfinite(extent)"""
         [(extent,)] = self.warehouse.sql(query).fetchall()
         return 1.08 * float(extent) if extent else 1.0
-
-    def _columns(self) -> dict[str, Any]:
-        layout = self.warehouse.class_layout(self.state.model)
-        accuracy = self.warehouse.class_accuracy(self.state.model)
-        top1 = dict(zip(map(int, accuracy["class_id"]), map(float, accuracy["top1"]), strict=True))
-        ids = [int(class_id) for class_id in layout["class_id"]]
-        x, y = np.asarray(layout["x"], dtype=float), np.asarray(layout["y"], dtype=float)
-        # t-SNE's coordinates have no unit, and models that confuse little get tight layouts: shown at one size, classes
-        # can be followed from model to model.
-        radius = float(np.sqrt(np.mean(x**2 + y**2))) or 1.0
-        x, y = x / radius, y / radius
-        return {
-            "x": x,
-            "y": y,
-            "class_id": ids,
-            "class_name": list(layout["class_name"]),
-            "root_class": list(layout["root_class"]),
-            "nearest": self._nearest(x, y, list(layout["class_name"])),
-            "top1_text": [f"{top1[i]:.1%}" if i in top1 else "no images of this class" for i in ids],
-            **self._emphasis(list(layout["root_class"])),
-        }
-
-    @staticmethod
-    def _nearest(x: np.ndarray, y: np.ndarray, names: list[str], k: int = 3) -> list[str]:
-        """Return the names of each point's k nearest points on the graph, nearest first."""
-        if len(names) <= 1:
-            return [""] * len(names)
-        square = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2
-        np.fill_diagonal(square, np.inf)
-        k = min(k, len(names) - 1)
-        near = np.argpartition(square, k - 1, axis=1)[:, :k]
-        rows = np.arange(len(names))[:, None]
-        near = near[rows, np.argsort(square[rows, near], axis=1)]
-        return [", ".join(names[j] for j in row) for row in near]
-
-    def _emphasis(self, roots: list[str]) -> dict[str, Any]:
-        pinned = self.state.root
-        big = 9 if len(roots) <= 200 else 6
-        return {
-            "alpha": [0.95 if not pinned or root == pinned else 0.3 for root in roots],
-            "size": [big + 2 if root == pinned else big for root in roots],
-        }
-
-    def _ring_data(self) -> dict[str, Any]:
-        at = np.flatnonzero(np.isin(self._data["class_id"], self.state.classes))
-        return {"x": np.asarray(self._data["x"])[at], "y": np.asarray(self._data["y"])[at]}
-
-    def _tapped(self, row: int) -> None:
-        self.state.select_class(self._data["class_id"][row])
-
-    @param.depends("state.model", watch=True)
-    def _model_changed(self) -> None:
-        data = self._columns() if self._shown and self.state.model else None
-        if data is None or data["class_id"] != self._data["class_id"]:
-            self.redraw()
-            return
-        self._title()
-        self._data = data
-        self._points.patch(**data)
-        self._ring.patch(**self._ring_data())
-
-    @param.depends("state.root", watch=True)
-    def _root_changed(self) -> None:
-        self._legend.chosen = self.state.root
-        if self._shown:
-            emphasis = self._emphasis(self._data["root_class"])
-            self._data.update(emphasis)
-            self._points.patch(**emphasis)
-
-    @param.depends("state.classes", watch=True)
-    def _classes_changed(self) -> None:
-        if self._shown:
-            self._ring.patch(**self._ring_data())

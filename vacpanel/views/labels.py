@@ -1,73 +1,84 @@
-"""Labels that do not cover one another."""
+"""Labels that do not cover one another, and ticks of logarithmic axes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from bokeh.models import CustomJS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
-CHARACTER, LINE = 0.031, 0.055  # width and height of a label character in a frame 190 px wide and 240 px high
-OFFSET = 8  # px between a point and its label
+    from vacpanel.views.live import LiveSource
+
+# A greedy pass (Christensen, Marks & Shieber 1995 call it the baseline): each label, the most important first, takes
+# the first of four places (right, left, above, below) where it covers neither a point nor an earlier label; one that
+# finds none is left out until there is room. In the browser, for only it knows how large the plot and the letters are.
+_PLACE = """
+if (figure.vacpanel_placing) return
+figure.vacpanel_placing = true
+requestAnimationFrame(() => {
+  figure.vacpanel_placing = false
+  const [w, h] = [figure.inner_width, figure.inner_height]
+  if (!(w > 0 && h > 0)) return
+  const along = (range, value, log) => {
+    const at = log ? Math.log : (v) => v
+    return (at(value) - at(range.start)) / (at(range.end) - at(range.start))
+  }
+  const canvas = (globalThis.vacpanelRuler ??= document.createElement("canvas").getContext("2d"))
+  canvas.font = "8.5pt sans-serif"
+  const {x, y, label, priority} = points.data
+  const spots = Array.from(x, (_, i) => [w * along(figure.x_range, x[i], true), h * along(figure.y_range, y[i], false)])
+  const inside = ([u, v]) => u >= 0 && u <= w && v >= 0 && v <= h
+  const taken = spots.filter(inside).map(([u, v]) => [u - 6, v - 6, u + 6, v + 6])
+  const order = Array.from(x.keys()).filter((i) => inside(spots[i])).sort((i, j) => priority[j] - priority[i])
+  const rows = {x: [], y: [], text: [], align: [], dx: [], dy: []}
+  const line = 13
+  for (const i of order) {
+    const [u, v] = spots[i]
+    const width = canvas.measureText(label[i]).width + 2
+    for (const [align, dx, dy, left, bottom] of [
+      ["left", 8, 0, u + 8, v - line / 2], ["right", -8, 0, u - 8 - width, v - line / 2],
+      ["center", 0, -13, u - width / 2, v + 8], ["center", 0, 13, u - width / 2, v - 8 - line],
+    ]) {
+      const box = [left, bottom, left + width, bottom + line]
+      if (box[0] < 0 || box[2] > w || box[1] < 0 || box[3] > h) continue
+      if (taken.some((o) => box[0] < o[2] && o[0] < box[2] && box[1] < o[3] && o[1] < box[3])) continue
+      taken.push(box)
+      const row = {x: x[i], y: y[i], text: label[i], align, dx, dy}
+      for (const name in rows) rows[name].push(row[name])
+      break
+    }
+  }
+  if (JSON.stringify(rows) !== JSON.stringify(labels.data)) labels.setv({data: rows}, {sync: false})
+})
+"""
 
 
-def place_labels(
-    x: np.ndarray,
-    y: np.ndarray,
-    labels: Sequence[str],
-    order: Sequence[int],
-    xlim: tuple[float, float],
-    ylim: tuple[float, float],
-) -> dict[str, Any]:
-    """Place labels beside points on a plot with a logarithmic x axis; drop those that find no free place.
-
-    A greedy pass (Christensen, Marks & Shieber 1995 call it the baseline): each label, in `order`, takes the first of
-    four places (right, left, above, below) where it covers neither a point nor an earlier label.
+def placing_labels(points: LiveSource, labels: LiveSource) -> Callable[[Any, Any], None]:
+    """Return a hook of a plot (x logarithmic) that keeps labels in their places, whatever is zoomed or resized.
 
     Parameters
     ----------
-    x, y
-        (n,) points in data units; NaN points get no label.
+    points
+        What is labelled; its columns ``x, y, label, priority`` are read.
     labels
-        n texts.
-    order
-        Which points matter most, first first.
-    xlim, ylim
-        The visible range in data units.
-
-    Returns
-    -------
-    dict
-        Columns ``x, y, text, align, dx, dy`` (offsets in px), one row a placed label.
+        Gets the columns ``x, y, text, align, dx, dy`` (offsets in px).
     """
-    u = (np.log(x) - np.log(xlim[0])) / (np.log(xlim[1]) - np.log(xlim[0]))
-    v = (y - ylim[0]) / (ylim[1] - ylim[0])
-    taken = [(a - 0.02, b - 0.025, a + 0.02, b + 0.025) for a, b in zip(u, v, strict=True) if np.isfinite(a)]
-    rows: list[tuple[float, float, str, str, int, int]] = []
-    for i in order:
-        if not np.isfinite(u[i]):
-            continue
-        width = CHARACTER * len(labels[i])
-        for align, dx, dy, left, bottom in (
-            ("left", OFFSET, 0, u[i] + 0.03, v[i] - LINE / 2),
-            ("right", -OFFSET, 0, u[i] - 0.03 - width, v[i] - LINE / 2),
-            ("center", 0, -OFFSET - 5, u[i] - width / 2, v[i] + 0.035),
-            ("center", 0, OFFSET + 5, u[i] - width / 2, v[i] - 0.035 - LINE),
-        ):
-            box = (left, bottom, left + width, bottom + LINE)
-            inside = box[0] >= 0 and box[2] <= 1 and box[1] >= 0 and box[3] <= 1
-            if inside and not any(_overlap(box, other) for other in taken):
-                taken.append(box)
-                rows.append((float(x[i]), float(y[i]), labels[i], align, dx, dy))
-                break
-    columns = zip(*rows, strict=True) if rows else ([] for _ in range(6))
-    return dict(zip(("x", "y", "text", "align", "dx", "dy"), map(list, columns), strict=True))
 
+    def hook(plot: Any, element: Any) -> None:  # noqa: ARG001
+        figure, of = plot.state, points.source()
+        place = CustomJS(args={"figure": figure, "points": of, "labels": labels.source()}, code=_PLACE)
+        for size in ("inner_width", "inner_height"):
+            figure.js_on_change(size, place)
+        for axis_range in (figure.x_range, figure.y_range):
+            axis_range.js_on_change("start", place)
+            axis_range.js_on_change("end", place)
+        if of is not None:
+            of.js_on_change("data", place)
 
-def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+    return hook
 
 
 def log_ticks(low: float, high: float, most: int = 5) -> list[float]:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
 import holoviews as hv
-from bokeh.models import CustomJS, FixedTicker, TapTool
+import numpy as np
+from bokeh.models import BoxSelectTool, CustomJS, FixedTicker, LassoSelectTool, LinearColorMapper, TapTool
 from panel.io import hold, unlocked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from bokeh.models import ColumnDataSource
 
@@ -30,14 +31,20 @@ class LiveSource:
     **fields
         Properties of the Bokeh glyph that follow a column, e.g. ``fill_color="color"``. HoloViews makes a constant of a
         column that happens to be constant when it is drawn; named here it stays a column.
+    palette
+        Where given, the column that ``fill_color`` follows holds numbers of these colours.
     """
 
-    def __init__(self, **fields: str) -> None:
-        self._fields = fields
+    def __init__(self, *, palette: Sequence[str] = (), **fields: str) -> None:
+        self._fields, self._palette = fields, list(palette)
         # HoloViews keeps an element's hooks in a global store until the element dies, so nothing here may lead back to
         # the page: with strong references no session would ever be freed.
         self._drawn: list[_Drawn] = []
         self._tappable = False
+        # What was patched before the plot was rendered, or is rendered in another place, belongs to it all the same.
+        self._columns: dict[str, Any] = {}
+        self._ends: dict[str, tuple[float, float]] = {}
+        self._label = ""
 
     def hook(self, plot: Any, element: Any) -> None:
         """Remember the source that HoloViews made for this element."""
@@ -47,51 +54,88 @@ class LiveSource:
         renderer.update(selection_glyph=None, nonselection_glyph=None)
         for column in self._fields.values():
             if column not in source.data:
-                source.data[column] = list(element.dimension_values(column))
-        renderer.glyph.update(**{name: {"field": column} for name, column in self._fields.items()})
+                values = element.dimension_values(column)
+                if any(len(known) != len(values) for known in source.data.values()):  # a path has many points
+                    values = element.dimension_values(column, expanded=False)
+                source.data[column] = list(values)
+        styles: dict[str, Any] = {name: {"field": column} for name, column in self._fields.items()}
+        if self._palette:
+            mapper = LinearColorMapper(palette=self._palette, low=-0.5, high=len(self._palette) - 0.5)
+            styles["fill_color"]["transform"] = mapper
+        renderer.glyph.update(**styles)
         if self._tappable:
-            for tool in plot.state.select(type=TapTool):
+            for tool in plot.state.select({"type": (TapTool, BoxSelectTool, LassoSelectTool)}):
                 others = [] if tool.renderers == "auto" else tool.renderers
                 tool.renderers = [*others, renderer]  # grids and labels are not for tapping
         if all(drawn.source() is not source for drawn in self._drawn):
-            self._drawn.append(_Drawn(ref(source), ref(plot.handles["x_range"]), ref(plot.handles["y_range"])))
+            ranges = (ref(plot.handles[name]) for name in ("x_range", "y_range"))
+            drawn = _Drawn(ref(source), *ranges, ref(plot.state))
+            self._drawn.append(drawn)
+            if self._columns:
+                _replace(source, self._columns)
+            for axis, ends in self._ends.items():
+                drawn.move(axis, *ends)
+            if self._label:
+                drawn.label_y(self._label)
 
     def patch(self, **columns: Any) -> None:
-        """Replace columns, all of one length; other columns that have another length now are dropped."""
+        """Replace columns, all of one length; other columns that have another length now are dropped.
+
+        Only what differs from what the page has travels there.
+        """
         length = len(next(iter(columns.values())))
+        kept = {name: column for name, column in self._columns.items() if len(column) == length}
+        self._columns = kept | columns
         with unlocked():
             for source in self._sources():
-                data = {**source.data, **columns}
-                source.data = {name: column for name, column in data.items() if len(column) == length}
+                _replace(source, columns)
 
-    def on_tap(self, element: Any, action: Callable[[int], None]) -> None:
-        """Call `action` with the row of the mark that is tapped.
+    def on_select(
+        self, element: Any, one: Callable[[int], None], several: Callable[[list[int]], None] | None = None
+    ) -> None:
+        """Call `one` with the row of the mark that is tapped, `several` with those in a box or lasso.
+
+        A box or lasso around one mark is a tap on it.
 
         Parameters
         ----------
         element
             The HoloViews element that this source draws.
-        action
-            Usually sets the state; all that it causes reaches the browser in one message.
+        one, several
+            Usually set the state; all that they cause reaches the browser in one message.
         """
         self._tappable = True
 
-        def tapped(index: list[int]) -> None:
-            if index:
-                with hold():
-                    self._clear_selection()
-                    action(index[-1])
+        def selected(index: list[int]) -> None:
+            if not index:
+                return
+            with hold():
+                self._clear_selection()
+                if several is None or len(index) == 1:
+                    one(index[-1])
+                else:
+                    several(sorted(index))
 
-        hv.streams.Selection1D(source=element).add_subscriber(tapped)
+        hv.streams.Selection1D(source=element).add_subscriber(selected)
+
+    def source(self) -> ColumnDataSource | None:
+        """Return the source in the place where the element was drawn last."""
+        return next(reversed(self._sources()), None)
 
     def ranges(self, **ends: tuple[float, float]) -> None:
         """Move the axis ranges, e.g. ``ranges(x=(0, 8))``, and their reset positions with them."""
+        self._ends |= ends
         with unlocked():
             for drawn in self._drawn:
                 for axis, (start, end) in ends.items():
-                    axis_range = drawn.x_range() if axis == "x" else drawn.y_range()
-                    if axis_range is not None:
-                        axis_range.update(start=start, end=end, reset_start=start, reset_end=end)
+                    drawn.move(axis, start, end)
+
+    def label_y(self, text: str) -> None:
+        """Write another label along the y axis."""
+        self._label = text
+        with unlocked():
+            for drawn in self._drawn:
+                drawn.label_y(text)
 
     def _clear_selection(self) -> None:
         """Undo Bokeh's own selection, so that a second tap on the same mark is an event again."""
@@ -106,12 +150,43 @@ class LiveSource:
         return [source for drawn in self._drawn if (source := drawn.source()) is not None]
 
 
+def _replace(source: ColumnDataSource, columns: dict[str, Any]) -> None:
+    """Replace columns of a source; only what differs is sent."""
+    data, length = source.data, len(next(iter(columns.values())))
+    if all(len(column) == length for column in data.values()):
+        if changed := {n: c for n, c in columns.items() if n not in data or not _equal(data[n], c)}:
+            data.update(changed)
+    else:
+        source.data = {**{name: column for name, column in data.items() if len(column) == length}, **columns}
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two columns are the same: arrays, lists of plain values or lists of arrays."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return False
+    return all(_equal(x, y) if isinstance(x, np.ndarray) else x == y for x, y in zip(a, b, strict=True))
+
+
 class _Drawn(NamedTuple):
     """One place where an element is drawn."""
 
     source: ref[ColumnDataSource]
     x_range: ref[Any]
     y_range: ref[Any]
+    figure: ref[Any]
+
+    def move(self, axis: str, start: float, end: float) -> None:
+        """Move one of the axis ranges."""
+        axis_range = self.x_range() if axis == "x" else self.y_range()
+        if axis_range is not None:
+            axis_range.update(start=start, end=end, reset_start=start, reset_end=end)
+
+    def label_y(self, text: str) -> None:
+        """Write a label along the y axis."""
+        for axis in () if (figure := self.figure()) is None else figure.yaxis:
+            axis.axis_label = text
 
 
 def quiet_toolbar(plot: Any, element: Any) -> None:  # noqa: ARG001

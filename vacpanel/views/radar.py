@@ -14,6 +14,7 @@ from vacpanel.palette import NEUTRAL, model_colors, root_colors
 from vacpanel.views.base import PlotView
 from vacpanel.views.chips import Chips
 from vacpanel.views.live import LiveSource, square_units
+from vacpanel.words import thousands
 
 if TYPE_CHECKING:
     from panel.viewable import Viewable
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from warehouse import Warehouse
 
 RINGS = (0.25, 0.5, 0.75, 1.0)
+FULL = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # what the outermost ring may stand for
 FAINT = "rgba(138, 143, 152, .4)"  # the chip of a model that is not compared
+EDGE = 1.28  # where the names of roots at the sides end
+MANY = 20  # models beyond which those that are not compared are drawn fainter still
 
 
 def polar(radius: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -36,12 +40,13 @@ class Radar(PlotView):
     title: ClassVar[str] = "Accuracy by root class"
     slot: ClassVar[str] = "A2"
     help_text: ClassVar[str] = (
-        "Each spoke is a root class; the further out a line runs, the more images of that root the model gets right. "
-        "Tap a dot to see the root's leaf classes; click models below to compare and colour them."
+        "Each spoke is a root class with its number of images; the further out a line runs, the more of them the model "
+        "gets right. Tap a dot to see the root's leaf classes; click models below to compare and colour them."
     )
+    own: ClassVar[tuple[str, ...]] = ("models", "roots")
 
     def __init__(self, warehouse: Warehouse, state: Selection | None = None, **params: Any) -> None:
-        self._legend = Chips(sizing_mode="stretch_width", margin=(0, 6))
+        self._legend = Chips(sizing_mode="stretch_width", margin=(0, 6), lines=3)
         super().__init__(warehouse, state, **params)
         self._legend.on_click(self._chip_clicked)
 
@@ -60,6 +65,7 @@ class Radar(PlotView):
 
     def draw(self) -> Any:
         """Return rings, spokes, names, polygons."""
+        self._shown = False
         self._roots = self.warehouse.roots()
         table = self.warehouse.models()
         self._models = [str(model) for model in table["model"]]
@@ -70,11 +76,18 @@ class Radar(PlotView):
             return "No model has been run yet."
         if len(self._roots) < 2:
             return "All classes belong to one root class, so there is nothing to compare here."
+        self._shown = True
         self._angles = np.arange(len(self._roots)) * 2 * np.pi / len(self._roots)
-        self._accuracy = self._matrix()
-        self._lines = LiveSource(line_color="color", line_width="width", line_alpha="alpha")
-        self._names = LiveSource(fill_color="color", line_color="color", size="size")
-        self._spoke = LiveSource()
+        self._all, self._compared, self._pinned = (
+            LiveSource(line_color="color", line_alpha="alpha"),
+            LiveSource(line_color="color"),
+            LiveSource(line_color="color"),
+        )
+        self._corners, self._dots, self._spoke = LiveSource(fill_color="color"), LiveSource(size="size"), LiveSource()
+        self._rings = LiveSource()
+        self._names = LiveSource(text_baseline="baseline", text_align="align")
+        self._count()
+        self._say()
         around = np.linspace(0, 2 * np.pi, 73)
         grid = hv.Path([dict(zip("xy", polar(np.full(73, r), around), strict=True)) for r in RINGS], ["x", "y"])
         spokes = hv.Path(
@@ -82,46 +95,53 @@ class Radar(PlotView):
             ["x", "y"],
         )
         hidden = {"color": NEUTRAL, "alpha": 0.35, "line_width": 0.7, "default_tools": []}
-        scale = hv.Labels({"x": [0.01] * 4, "y": list(RINGS), "text": [f"{r:.0%}" for r in RINGS]}, ["x", "y"], "text")
-        lines = hv.Contours(self._paths(), ["x", "y"], ["model", "color", "width", "alpha"]).opts(
-            tools=[HoverTool(tooltips=[("model", "@model")], line_policy="nearest"), "tap"],
-            hooks=[self._lines.hook],
+        scale = hv.Labels(self._ring_names(), ["x", "y"], "text").opts(
+            text_color=NEUTRAL, text_font_size="7pt", text_align="left", hooks=[self._rings.hook], default_tools=[]
         )
+        near = HoverTool(tooltips=[("model", "@model")], line_policy="nearest")
+        lines = self._contours(self._of_all(), ["model", "color", "alpha"], self._all, tools=[near, "tap"])
+        compared = self._contours(self._of_compared(), ["model", "color"], self._compared, line_width=2)
+        pinned = self._contours(self._of_pinned(), ["model", "color"], self._pinned, line_width=3.5)
         spoke = hv.Path(self._pinned_spoke(), ["x", "y"]).opts(
             color=NEUTRAL, line_width=2.5, hooks=[self._spoke.hook], default_tools=[]
         )
+        tells = [("model", "@model"), ("root class", "@root"), ("top-1", "@top1{0.0%} of @images{0,0} images")]
+        corners = hv.Points(self._corner_data(), ["x", "y"], ["model", "root", "top1", "images", "color"]).opts(
+            size=5, line_color=None, tools=[HoverTool(tooltips=tells)], hooks=[self._corners.hook]
+        )
         x, y = polar(np.full(len(self._roots), 1.0), self._angles)
-        counts = self._counts()
+        colors = root_colors(self._roots)
         dots = hv.Points(
-            {"x": x, "y": y, "root": self._roots, "images": counts, **self._root_style()},
+            {"x": x, "y": y, "root": self._roots, "images": self._images, **self._dot_style()},
             ["x", "y"],
-            ["root", "images", "color", "size"],
+            ["root", "images", "size", "alpha"],
         ).opts(
+            color=hv.dim("root").categorize(colors, NEUTRAL),
+            line_color=None,
+            alpha="alpha",
             tools=[HoverTool(tooltips=[("root class", "@root"), ("images", "@images{0,0}")]), "tap"],
-            hooks=[self._names.hook],
+            hooks=[self._dots.hook],
         )
         small = {"text_color": NEUTRAL, "default_tools": []}
-        below = y < -0.3
-        names = [
-            hv.Labels({"x": x[side], "y": y[side], "text": np.array(self._roots)[side]}, ["x", "y"], "text").opts(
-                text_baseline=baseline, yoffset=offset, text_font_size="9pt", **small
-            )
-            for side, baseline, offset in ((~below, "bottom", 0.07), (below, "top", -0.07))
-            if side.any()
-        ]
-        self._names.on_tap(dots, self._root_tapped)
-        self._lines.on_tap(lines, self._line_tapped)
+        names = hv.Labels(self._name_data(), ["x", "y"], ["text", "baseline", "align"]).opts(
+            text_font_size="8.5pt", hooks=[self._names.hook], **small
+        )
+        self._dots.on_select(dots, self._root_tapped)
+        self._all.on_select(lines, self._line_tapped)
         return (
             grid.opts(**hidden)
             * spokes.opts(**hidden)
-            * scale.opts(text_font_size="7pt", text_align="left", **small)
+            * scale
             * spoke
             * lines
-            * hv.Overlay(names)
+            * compared
+            * pinned
+            * corners
+            * names
             * dots
         ).opts(
-            xlim=(-1.25, 1.25),
-            ylim=(-1.2, 1.2),
+            xlim=(-EDGE, EDGE),
+            ylim=(-1.3, 1.3),
             xaxis=None,
             yaxis=None,
             responsive=True,
@@ -129,51 +149,83 @@ class Radar(PlotView):
             show_legend=False,
             toolbar=None,
             active_tools=[],
-            hooks=[square_units(1.25, 1.2)],
+            hooks=[square_units(EDGE, 1.3)],
         )
 
-    def _matrix(self) -> np.ndarray:
-        """Return (models, roots) accuracies; NaN where a root has no image."""
-        table = self.warehouse.root_accuracy()
-        accuracy = np.full((len(self._models), len(self._roots)), np.nan)
-        row = {model: i for i, model in enumerate(self._models)}
-        column = {root: j for j, root in enumerate(self._roots)}
-        for model, root, top1 in zip(table["model"], table["root_class"], table["top1"], strict=True):
-            accuracy[row[str(model)], column[str(root)]] = top1
-        return accuracy
+    @staticmethod
+    def _contours(paths: list[dict[str, Any]], facts: list[str], live: LiveSource, **options: Any) -> Any:
+        return hv.Contours(paths, ["x", "y"], facts).opts(**{"default_tools": [], "hooks": [live.hook]} | options)
 
-    def _counts(self) -> list[int]:
-        table = self.warehouse.root_accuracy()
-        images = {str(r): int(n) for r, n in zip(table["root_class"], table["images"], strict=True)}
-        return [images.get(root, 0) for root in self._roots]
+    def _say(self) -> None:
+        self.heading = f"Top-1 {self.rate} by root class"
 
-    def _paths(self) -> list[dict[str, Any]]:
-        """Return one closed polygon a model: neutral ones first, compared ones over them, the pinned one on top."""
+    def _count(self) -> None:
+        """Look up the accuracies under the filter: NaN, a gap in the line, where a root has no image."""
+        tally = self.tally
+        accuracy, self._images = tally.root_accuracy()
+        self._accuracy = dict(zip(map(str, tally.models), accuracy, strict=True))
+        # Errors are few: the outermost ring is the round number above the largest.
+        worst = np.nanmax(accuracy, initial=0.0) if np.isfinite(accuracy).any() else 0.0
+        self._full = 1.0 if self.rate == "accuracy" else next(full for full in FULL if full >= worst)
+
+    def _ring_names(self) -> dict[str, Any]:
+        return {"x": [0.01] * 4, "y": list(RINGS), "text": [f"{100 * self._full * r:.3g}%" for r in RINGS]}
+
+    def _path(self, model: str, color: str, **more: Any) -> dict[str, Any]:
+        """Return one closed polygon."""
+        radius = self._accuracy[model] / self._full
+        x, y = polar(np.append(radius, radius[0]), np.append(self._angles, self._angles[0]))
+        return {"x": x, "y": y, "model": self._labels[model], "color": color, **more}
+
+    def _of_all(self) -> list[dict[str, Any]]:
+        kept = set(self.state.filter.models) or set(self._models)
+        alpha = 0.35 if len(kept) <= MANY else 0.12
+        return [self._path(model, NEUTRAL, alpha=alpha if model in kept else 0.04) for model in self._models]
+
+    def _of_compared(self) -> list[dict[str, Any]]:
         colors = model_colors(self.state.models)
-        rank = {m: (m == self.state.model, m in colors) for m in self._models}
-        paths = []
-        for model in sorted(self._models, key=rank.__getitem__):
-            radius = self._accuracy[self._models.index(model)]  # NaN, a gap, where a root has no images
-            x, y = polar(np.append(radius, radius[0]), np.append(self._angles, self._angles[0]))
-            pinned = model == self.state.model
-            paths.append(
-                {
-                    "x": x,
-                    "y": y,
-                    "model": self._labels[model],
-                    "color": colors.get(model, NEUTRAL),
-                    "width": 3.0 if pinned else 1.8 if model in colors else 1.0,
-                    "alpha": 1.0 if pinned or model in colors else 0.35,
-                }
-            )
-        self._drawn = sorted(self._models, key=rank.__getitem__)
-        return paths
+        found = [self._path(model, color) for model, color in colors.items() if model in self._accuracy]
+        return found or [_NOWHERE]
 
-    def _root_style(self) -> dict[str, Any]:
-        colors = root_colors(self._roots)
+    def _of_pinned(self) -> list[dict[str, Any]]:
+        model = self.state.model
+        color = model_colors(self.state.models).get(model, NEUTRAL)
+        return [self._path(model, color)] if model in self._accuracy else [_NOWHERE]
+
+    def _corner_data(self) -> dict[str, Any]:
+        """Return a point for every root of the compared models and the pinned one, to be hovered over."""
+        colors = {self.state.model: NEUTRAL} | model_colors(self.state.models)
+        models = [model for model in colors if model in self._accuracy]
+        radius = np.concatenate([self._accuracy[model] for model in models]) if models else np.empty(0)
+        x, y = polar(radius / self._full, np.tile(self._angles, len(models)))
+        each = len(self._roots)
         return {
-            "color": [colors[root] for root in self._roots],
-            "size": [15 if root == self.state.root else 9 for root in self._roots],
+            "x": x,
+            "y": y,
+            "model": [self._labels[model] for model in models for _ in range(each)],
+            "root": self._roots * len(models),
+            "top1": radius,
+            "images": np.tile(self._images, len(models)),
+            "color": [colors[model] for model in models for _ in range(each)],
+        }
+
+    def _name_data(self) -> dict[str, Any]:
+        """Return names with numbers of images: at the sides they end at the edge, above their dots."""
+        x, y = polar(np.full(len(self._roots), 1.07), self._angles)
+        side = np.abs(x) > 0.3
+        return {
+            "x": np.where(side, EDGE * np.sign(x), x),
+            "y": np.where(side & (np.abs(y) < 0.3), 0.08, y),
+            "text": [f"{root}\n{thousands(int(n))}" for root, n in zip(self._roots, self._images, strict=True)],
+            "baseline": ["top" if below else "bottom" for below in y < -0.3],
+            "align": np.where(side, np.where(x > 0, "right", "left"), "center").tolist(),
+        }
+
+    def _dot_style(self) -> dict[str, Any]:
+        kept = set(self.state.filter.roots) or set(self._roots)
+        return {
+            "size": np.array([15 if root == self.state.root else 9 for root in self._roots], dtype=np.float32),
+            "alpha": np.array([1.0 if root in kept else 0.25 for root in self._roots], dtype=np.float32),
         }
 
     def _pinned_spoke(self) -> list[dict[str, Any]]:
@@ -183,32 +235,46 @@ class Radar(PlotView):
         x, y = polar(np.array([0.0, 1.0]), np.array([angle, angle]))
         return [{"x": x, "y": y}]
 
-    @property
-    def _drawable(self) -> bool:
-        return bool(self._models) and len(self._roots) >= 2
-
     @param.depends("state.model", "state.models", watch=True)
     def _models_changed(self) -> None:
         self._fill_legend()
-        if not self._drawable:
-            return
-        paths = self._paths()
-        self._lines.patch(
-            xs=[p["x"] for p in paths],
-            ys=[p["y"] for p in paths],
-            **{name: [p[name] for p in paths] for name in ("model", "color", "width", "alpha")},
-        )
+        if self._shown:
+            self._patch_lines()
+
+    @param.depends("state.filter", watch=True)
+    def _filter_changed(self) -> None:
+        if self._shown:
+            self._count()
+            self._say()
+            _patch_paths(self._all, self._of_all())
+            self._patch_lines()
+            self._names.patch(**self._name_data())
+            self._rings.patch(**self._ring_names())
+            self._dots.patch(images=self._images, **self._dot_style())
+
+    def _patch_lines(self) -> None:
+        _patch_paths(self._compared, self._of_compared())
+        _patch_paths(self._pinned, self._of_pinned())
+        self._corners.patch(**self._corner_data())
 
     @param.depends("state.root", watch=True)
     def _root_changed(self) -> None:
-        if not self._drawable:
-            return
-        spoke = self._pinned_spoke()[0]
-        self._spoke.patch(xs=[spoke["x"]], ys=[spoke["y"]])
-        self._names.patch(**self._root_style())
+        if self._shown:
+            spoke = self._pinned_spoke()[0]
+            self._spoke.patch(xs=[spoke["x"]], ys=[spoke["y"]])
+            self._dots.patch(**self._dot_style())
 
     def _root_tapped(self, row: int) -> None:
         self.state.root = self._roots[row]
 
     def _line_tapped(self, row: int) -> None:
-        self.state.model = self._drawn[row]
+        self.state.model = self._models[row]
+
+
+_NOWHERE: dict[str, Any] = {"x": np.array([np.nan]), "y": np.array([np.nan]), "model": "", "color": NEUTRAL}
+
+
+def _patch_paths(live: LiveSource, paths: list[dict[str, Any]]) -> None:
+    """Replace the lines of a source; each path brings its own columns."""
+    columns = {name: [path[name] for path in paths] for name in paths[0] if name not in {"x", "y"}}
+    live.patch(xs=[path["x"] for path in paths], ys=[path["y"] for path in paths], **columns)

@@ -19,6 +19,13 @@ GALLERY_CSS = f"""
 figure {{ margin: 0; }}
 img {{ width: 128px; height: 128px; object-fit: contain; border-radius: 4px; }}
 """
+# The browser's own arrow is visible on light and dark grounds.
+SELECT_CSS = """
+select.bk-input:not([multiple]) { appearance: auto; background: none; height: 26px; padding: 0 4px; font-size: 12px;
+  color: inherit; border-radius: 5px; }
+select option { background: var(--panel-background-color, Canvas);
+  color: var(--panel-on-background-color, CanvasText); }
+"""
 LINE_CSS = f":host {{ {FONT} font-size: 12.5px; line-height: 1.35; }}"
 
 
@@ -52,6 +59,27 @@ def gallery(pictures: list[tuple[str, str]]) -> pn.pane.HTML:
     )
     content = f'<div class="gallery">{figures}</div>'
     return pn.pane.HTML(content, stylesheets=[GALLERY_CSS], sizing_mode="stretch_width", margin=(0, 12))
+
+
+def card(*lines: str, src: str = "") -> str:
+    """Return HTML of a small picture over lines of text.
+
+    Parameters
+    ----------
+    *lines
+        Plain texts.
+    src
+        Address of the picture, our own; none where empty.
+    """
+    texts = "".join(f"<div>{html.escape(text)}</div>" for text in lines)
+    picture = (
+        f'<img src="{html.escape(src)}" alt="" style="display:block;height:84px;border-radius:3px">' if src else ""
+    )
+    style = (
+        "font: 11px var(--bokeh-base-font, system-ui, sans-serif); padding: 4px; border-radius: 5px; max-width: 170px;"
+        "color: #fff; background: rgba(20, 22, 28, .88); pointer-events: none"
+    )
+    return f'<div style="{style}">{picture}{texts}</div>' if lines or src else ""
 
 
 def empty(message: str) -> pn.pane.HTML:
