@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 from functools import lru_cache
@@ -21,7 +22,7 @@ from etl.geometry import Geometry, described
 from etl.images import open_image
 from etl.seen import seen
 from vacpanel import layers, render
-from warehouse import UserError
+from warehouse import UserError, VacpanelError
 from warehouse.maps import MapStore, StoredMap
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from warehouse import Warehouse
 
+logger = logging.getLogger(__name__)
 PREFIX = "vacpanel-media"
 SECRET_VARIABLE = "VACPANEL_MEDIA_SECRET"  # noqa: S105  (a name, not a secret)
 MAX_SIDE = 1024
@@ -126,10 +128,14 @@ class Media:
         return f"{key}.{int(image_id)}.{small.height}.{cells}"
 
     def src(self, resource: str) -> str:
-        """Return a URL where this process serves routes, else a data URI."""
+        """Return a URL where this process serves routes, else a data URI, or nothing for a picture that is lost."""
         if _served:
             return f"{PREFIX}/{self.key}/{signature(self.key, resource)}/{resource}"
-        mime, data = self.load(resource)
+        try:
+            mime, data = self.load(resource)
+        except (VacpanelError, OSError) as error:
+            logger.warning("No picture at %s: %s", resource, error)
+            return ""
         return f"data:{mime};base64,{base64.b64encode(data).decode()}"
 
     def load(self, resource: str) -> tuple[str, bytes]:
@@ -195,7 +201,11 @@ class Media:
         """Return image, key of the model and map, by a digest or the name of a preview."""
         if "." not in name:
             stored = self._stored(name)
-            return stored.image_id, stored.model_key, stored.map
+            cards = self._cards(self.warehouse.generation)
+            # Of a model that was run anew the old maps are still there.
+            keys = (key for key, card in cards.items() if card.model == stored.model)
+            key = stored.model_key if stored.model_key in cards else next(keys, stored.model_key)
+            return stored.image_id, key, stored.map
         key, image_id, height, cells = name.rsplit(".", 3)
         flat = np.frombuffer(base64.urlsafe_b64decode(cells + "=="), np.uint8)
         return int(image_id), key, flat.reshape(int(height), -1) / np.float32(255)

@@ -69,3 +69,11 @@ def test_an_address_stays_short_and_fits_the_route_whatever_the_map_and_the_key(
 def test_what_does_not_exist_is_said_to_be_missing(opened, resource):
     with pytest.raises(UserError):
         serving.media_of(opened).load(resource)
+
+
+def test_without_routes_pictures_are_data_and_a_lost_one_is_nothing(opened, monkeypatch):
+    monkeypatch.setattr("vacpanel.media._served", False)
+    media = serving.media_of(opened)
+    assert media.image(3).startswith("data:image/jpeg;base64,")
+    assert media.image(10**6) == ""
+    assert media.layers("0123") == ""
