@@ -17,6 +17,7 @@ from vacpanel import serving
 from vacpanel.controller import UPDATE_EVERY, Controller
 from vacpanel.state import Selection
 from vacpanel.words import flag_words
+from warehouse.predicate import Predicate
 from warehouse.publish import publish
 
 MODELS = ["demo:resnet18", "demo:squeezenet1_1"]
@@ -40,18 +41,28 @@ def _published(folder, image_id):
 
 
 @pytest.mark.parametrize(
-    ("selection", "label", "pairs"),
+    ("selection", "label", "maps"),
     [
         ({"models": MODELS, "images": [7]}, "Explain 2 models on 1 image", 2),
         ({"model": MODELS[0], "classes": [1]}, "Explain 1 model on 4 images", 4),
         ({"models": MODELS[:1], "classes": [1, 2]}, "Explain 1 model on 8 images", 8),
         ({"models": MODELS, "classes": [1]}, "Explain 2 models on 1 image", 2),
+        ({"models": MODELS, "images": [7], "methods": ["grad-cam", "bbmp"]}, "Explain 2 models on 1 image", 4),
     ],
 )
-def test_the_three_tasks_follow_from_the_selection(opened, selection, label, pairs):
+def test_the_three_tasks_follow_from_the_selection(opened, selection, label, maps):
     task = Controller.of(opened, Selection(**selection)).task()
-    assert (task.label, task.problem) == (label, "")
-    assert len(task.models) * len(task.images) == pairs
+    assert (task.label.removesuffix(" with 2 methods"), task.problem) == (label, "")
+    assert len(task.maps) == len(set(task.maps)) == maps
+
+
+def test_a_task_takes_only_images_that_the_filter_leaves(opened):
+    ids = list(map(int, opened.images_of(1)["image_id"]))
+    selection = Selection(model=MODELS[0], classes=[1], filter=Predicate(images=(*ids[1:3], 10**6)))
+    task = Controller.of(opened, selection).task()
+    assert (task.images, task.label) == (tuple(ids[1:3]), "Explain 1 model on 2 images")
+    selection.filter = Predicate(images=(10**6,))
+    assert "filter" in Controller.of(opened, selection).task().problem
 
 
 @pytest.mark.parametrize("selection", [{}, {"model": MODELS[0]}, {"models": MODELS}])
@@ -80,7 +91,7 @@ def test_maps_of_a_task_are_published_when_the_dashboard_is_idle(opened, demo_wa
 
 
 def test_a_request_that_fails_gives_a_row_with_the_reason(opened):
-    controller = Controller.of(opened, Selection(models=MODELS, images=[12], method="no-such-method"))
+    controller = Controller.of(opened, Selection(models=MODELS, images=[12], methods=["no-such-method"]))
     _run(controller)
     assert len(controller.rows) == 2
     assert all("no-such-method" in row.error for row in controller.rows)
@@ -130,7 +141,7 @@ def _published_methods(opened, image_id):
         return fresh.sql("SELECT method FROM explanations WHERE image_id = ?", [image_id]).fetchall()
 
 
-LONG = {"method": "bbmp", "parameters": {"iterations": 100_000, "early_stop": False}}
+LONG = {"methods": ["bbmp"], "parameters": {"bbmp": {"iterations": 100_000, "early_stop": False}}}
 
 
 def test_rows_are_there_before_their_maps_with_all_that_is_known(opened):
@@ -152,8 +163,9 @@ def test_rows_are_there_before_their_maps_with_all_that_is_known(opened):
 
 
 def test_a_long_method_shows_previews_that_get_better_but_no_flood(opened):
-    short = {"iterations": 200, "early_stop": False}
-    controller = Controller.of(opened, Selection(models=MODELS[:1], images=[21], method="bbmp", parameters=short))
+    short = {"bbmp": {"iterations": 200, "early_stop": False}}
+    selection = Selection(models=MODELS[:1], images=[21], methods=["bbmp"], parameters=short)
+    controller = Controller.of(opened, selection)
     seen = _history(controller)
     started = time.monotonic()
     _run(controller)
@@ -185,7 +197,13 @@ def test_cancel_keeps_the_preview_and_stops_the_work(opened):
 
 @pytest.mark.parametrize(
     "change",
-    [{"images": [1]}, {"method": "grad-cam"}, {"parameters": {"seed": 1}}, {"target": "true"}, {"models": MODELS}],
+    [
+        {"images": [1]},
+        {"methods": ["grad-cam"]},
+        {"parameters": {"bbmp": {"seed": 1}}},
+        {"target": "true"},
+        {"models": MODELS},
+    ],
 )
 def test_a_changed_selection_drops_the_rows_and_stops_the_work(opened, change):
     controller = Controller.of(opened, Selection(models=MODELS[:1], images=[23], **LONG))
@@ -205,6 +223,15 @@ def test_what_does_not_change_the_question_keeps_the_answer(opened, change):
     assert len(rows) == 2
     controller.state.param.update(**change)
     assert controller.rows is rows
+
+
+def test_several_methods_give_a_row_each_and_one_class_of_choice_is_explained_by_all(opened):
+    methods = ["grad-cam", "grad-cam++"]
+    selection = Selection(models=MODELS, images=[27], methods=methods, target="5")
+    controller = Controller.of(opened, selection)
+    _run(controller)
+    assert [(row.method, row.model) for row in controller.rows] == [(m, name) for m in methods for name in MODELS]
+    assert {row.facts["target_class_id"] for row in controller.rows} == {5}
 
 
 def test_two_sessions_do_not_wait_for_each_other(opened):

@@ -6,6 +6,7 @@ import pytest
 
 from vacpanel import link
 from vacpanel.state import URL_KEYS, Selection
+from warehouse.predicate import Predicate
 
 
 def test_every_parameter_is_documented_and_every_chosen_one_has_a_url_key():
@@ -38,7 +39,7 @@ def test_toggle_is_its_own_inverse_and_makes_new_lists():
 
 
 def test_restrict_drops_the_unknown_and_names_it():
-    state = Selection(model="gone", models=["kept", "lost"], root="animal", classes=[1, 99], method="magic")
+    state = Selection(model="gone", models=["kept", "lost"], root="animal", classes=[1, 99], methods=["magic"])
     notices = state.restrict(
         model=iter(["kept"]), root=["animal"], image=[], method=["grad-cam"], **{"class": iter([1])}
     )
@@ -67,6 +68,12 @@ def test_a_link_says_everything_and_is_read_back():
         images=[7],
         threshold=0.25,
         target="true",
+        methods=["grad-cam", "bbmp"],
+        filter=Predicate(
+            models=("demo:a", "it's"), roots=("tool",), classes=(3,), images=(1, 2), correct=False, max_confidence=0.1
+        ),
+        second="x:b",
+        graph="images",
     )
     again = Selection()
     assert link.read(link.write(state), again) == []
@@ -81,24 +88,43 @@ def test_one_bad_value_in_a_link_costs_no_other_value():
 
 
 def test_another_method_forgets_the_parameters_of_the_one_before():
-    state = Selection(method="bbmp", parameters={"iterations": 40})
-    state.param.update(method="score-cam", parameters={"channels": 128})
-    assert state.parameters == {"channels": 128}
+    state = Selection(methods=["bbmp"], parameters={"bbmp": {"iterations": 40}})
+    state.param.update(methods=["score-cam"], parameters={"score-cam": {"channels": 128}})
+    assert state.parameters == {"score-cam": {"channels": 128}}
+    state.methods = ["score-cam", "bbmp"]
+    state.set_parameters("bbmp", {"seed": 3})
+    assert state.parameters == {"score-cam": {"channels": 128}, "bbmp": {"seed": 3}}
+    state.set_parameters("bbmp", {})
+    assert state.parameters == {"score-cam": {"channels": 128}}
     state.method = "grad-cam"
-    assert state.parameters == {}
+    assert (state.methods, state.parameters) == (["grad-cam"], {})
+    state.methods = []
+    assert state.methods == ["grad-cam"]
+
+
+@pytest.mark.parametrize(("text", "meant"), [("predicted", "predicted"), ("true", "true"), ("17", 17)])
+def test_a_target_is_the_predicted_class_the_true_one_or_one_of_choice(text, meant):
+    assert Selection(target=text).target_class == meant
+    with pytest.raises(ValueError, match="target"):
+        Selection(target="-1")
+
+
+def test_a_chosen_target_class_has_to_exist():
+    state = Selection(target="99")
+    assert len(state.restrict(**{"class": [1, 2]})) == 1
+    assert state.target == "predicted"
 
 
 def test_a_link_carries_changed_parameters_of_the_method_in_any_order():
-    state = Selection(method="score-cam", parameters={"weight": "probability", "channels": None})
+    state = Selection(methods=["score-cam"], parameters={"score-cam": {"weight": "probability", "channels": None}})
     written = link.write(state)
     for query in (written, "&".join(reversed(written.removeprefix("?").split("&")))):
-        again = Selection(method="bbmp", parameters={"seed": 3})
+        again = Selection(methods=["bbmp"], parameters={"bbmp": {"seed": 3}})
         assert link.read(query, again) == []
-        assert (again.method, again.parameters) == (state.method, state.parameters)
-    assert "parameters" not in link.write(Selection())
+        assert (again.methods, again.parameters) == (state.methods, state.parameters)
 
 
-@pytest.mark.parametrize("text", ["40", "[1]", "iterations", "{", '{"a":', "[" * 100_000])
+@pytest.mark.parametrize("text", ["40", "[1]", "iterations", "{", '{"a":', "[" * 100_000, '{"bbmp": 3}'])
 def test_parameters_that_cannot_be_read_give_a_notice(text):
     state = Selection()
     [notice] = link.read(f"?method=bbmp&parameters={quote(text)}", state)
