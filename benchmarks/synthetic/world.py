@@ -125,7 +125,8 @@ def _places(rng: np.random.Generator, root: NDArray[np.int64], group: NDArray[np
         members = np.flatnonzero(root == number)
         groups, of_group = np.unique(group[members], return_inverse=True)
         place[members] = center + 0.85 * size * rng.permutation(_sunflower(len(groups)))[of_group]
-    return place + rng.normal(0, SIBLING_SPREAD, place.shape)
+    place += rng.normal(0, SIBLING_SPREAD, place.shape)
+    return place - place.mean(axis=0)
 
 
 def _sunflower(count: int) -> NDArray[np.float64]:

@@ -1,0 +1,42 @@
+"""How soon there is something to see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.served import dashboard
+from benchmarks.ui.chromium import Visit
+from benchmarks.ui.plots import GRAPH, MODEL_BARS, RADAR, SCATTER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.sync_api import Browser
+
+USEFUL = (SCATTER, RADAR, MODEL_BARS, GRAPH)
+"""Views that make a first paint useful."""
+
+
+def first_paints(browser: Browser, url: str, count: int, viewport: tuple[int, int]) -> dict[str, list[float]]:
+    """Open the dashboard again and again; return milliseconds until the useful views are painted.
+
+    By what the browser has: nothing in its cache, as on a first visit, or what a visit before left there.
+    """
+    times: dict[str, list[float]] = {"first visit": [], "again": []}
+    for _ in range(count):
+        with Visit(browser, url, viewport) as visit:
+            times["first visit"].append(visit.first_painted(USEFUL))
+            visit.rest()
+            visit.page.goto("about:blank")
+            visit.page.goto(url)
+            times["again"].append(visit.first_painted(USEFUL))
+    return times
+
+
+def starts(warehouse: str | Path, log: Path, count: int) -> list[float]:
+    """Start ``vacpanel serve`` again and again; return seconds until its first page had come."""
+    times = []
+    for _ in range(count):
+        with dashboard(warehouse, log) as served:
+            times.append(served.seconds)
+    return times
