@@ -9,6 +9,7 @@ from panel.custom import JSComponent
 from panel.io import hold
 
 from vacpanel import link
+from vacpanel.browser import script
 from vacpanel.state import URL_KEYS
 
 if TYPE_CHECKING:
@@ -25,27 +26,7 @@ class Address(JSComponent):
 
     query = param.String(default="", doc="What the address says behind its path, with '?'.")
 
-    _esm = """
-    const TOGETHER = 400  // ms: what follows so closely belongs to the same step
-
-    export function render({ model }) {
-      let last = -Infinity
-      function write() {
-        if (!model.query || model.query === location.search) return
-        const now = performance.now()
-        // The first address was typed; what the page makes of it is no step of its own.
-        const step = last > -Infinity && now - last > TOGETHER ? "pushState" : "replaceState"
-        last = now
-        history[step]({}, "", location.pathname + model.query + location.hash)
-      }
-      const gone = () => model.send_msg(location.search)
-      window.addEventListener("popstate", gone)
-      model.on("query", write)
-      model.on("remove", () => window.removeEventListener("popstate", gone))
-      write()
-      return document.createElement("div")
-    }
-    """
+    _esm = script("address")
 
     @classmethod
     def of(cls, dashboard: Dashboard) -> Address:

@@ -16,6 +16,7 @@ from vacpanel.options import MethodOptions
 from vacpanel.state import Selection
 from vacpanel.views.picker import Picker
 from vacpanel.views.text import line
+from vacpanel.views.threshold import ThresholdSlider
 from vacpanel.words import count
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class TaskSidebar(pn.viewable.Viewer):
         self._options = MethodOptions(state)
         self._target = pmui.Select(label="Explain", options=TARGETS, size="small", **WIDE)
         self._target_class = Picker(label="Explained class", placeholder="Name or WordNet id", single=True, **WIDE)
-        self._threshold = pmui.FloatSlider(label="Threshold of attention", start=0, end=1, step=0.05, **WIDE)
+        self._threshold = ThresholdSlider.of(state, **WIDE)
         self._measure = pmui.Select(label="Similarity of maps", options=MEASURES, size="small", **WIDE)
         self._run = pmui.Button(label="Explain", color="primary", sizing_mode="stretch_width", margin=(8, 10, 4, 10))
         self._cancel = pmui.Button(label="Cancel", variant="outlined", sizing_mode="stretch_width", margin=(4, 10))
@@ -62,7 +63,6 @@ class TaskSidebar(pn.viewable.Viewer):
             (self._measure, lambda chosen: self._write(measure=chosen)),
         ):
             widget.param.watch(lambda event, follow=follow: follow(event.new), "value")
-        self._threshold.param.watch(lambda event: self._write(threshold=event.new), "value_throttled")
         self._run.on_click(self._clicked)
         self._cancel.on_click(lambda _: self.controller.cancel())
         self.controller.param.watch(self._follow_task, ["busy", "done", "running", "total", "message"])
@@ -118,10 +118,9 @@ class TaskSidebar(pn.viewable.Viewer):
         self._target.value = "class" if chosen else state.target
         self._target_class.param.update(value=[state.target] if chosen else [], visible=chosen)
 
-    @param.depends("state.threshold", "state.measure", watch=True)
-    def _follow_looks(self) -> None:
+    @param.depends("state.measure", watch=True)
+    def _follow_measure(self) -> None:
         self._measure.value = self.state.measure
-        self._threshold.value = self.state.threshold
 
     @param.depends(
         "state.model",
@@ -145,7 +144,7 @@ class TaskSidebar(pn.viewable.Viewer):
 
     def _follow_state(self) -> None:
         self._follow_choices()
-        self._follow_looks()
+        self._follow_measure()
         self._follow_selection()
 
     def _follow_task(self, *_: param.parameterized.Event) -> None:
