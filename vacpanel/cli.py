@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from etl.report import RunReport
     from vacpanel.explain_files import Explained
+    from warehouse.store import Warehouse
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -216,11 +217,15 @@ def publish(directory: Path) -> None:
 
 @cli.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-def info(directory: Path) -> None:
+@click.option("--schema", is_flag=True, help="List the relations that SQL can ask, with what each column means.")
+def info(directory: Path, schema: bool) -> None:
     """Show what the warehouse DIRECTORY holds."""
     import warehouse
 
     with warehouse.open(directory) as opened:
+        if schema:
+            _print_schema(opened)
+            return
         summary = opened.summary()
         click.echo(
             f"{summary.models} models, {summary.classes} classes, {summary.images} images, "
@@ -243,6 +248,17 @@ def info(directory: Path) -> None:
                 for i in range(len(table["model"]))
             ],
         )
+
+
+def _print_schema(opened: Warehouse) -> None:
+    """Print a heading, a sentence and a table of columns for each relation."""
+    from warehouse.catalogue import relations
+
+    for relation in relations(opened):
+        heading = f"[bold cyan]{_plain(relation.name)}[/bold cyan]  {_plain(relation.comment)}"
+        _out.print(heading, highlight=False, soft_wrap=True)
+        _print_table(["column", "type", "meaning"], [[c.name, c.type, c.comment] for c in relation.columns])
+        _out.print()
 
 
 def _levels(text: str) -> list[float]:

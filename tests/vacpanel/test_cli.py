@@ -60,6 +60,24 @@ def test_info_counts_what_the_warehouse_holds(demo_warehouse):
     assert "demo:resnet152" in printed.replace("\n", "")
 
 
+def test_info_lists_every_relation_and_column_with_its_meaning(empty_warehouse):
+    printed = vacpanel("info", empty_warehouse, "--schema").stdout
+    with duckdb.connect(str(empty_warehouse / "warehouse.duckdb"), read_only=True) as connection:
+        columns = connection.execute(
+            "SELECT table_name, column_name, data_type, comment FROM duckdb_columns()"
+            " WHERE schema_name = 'main' AND NOT internal"
+        ).fetchall()
+    assert len(columns) > 100
+    blocks = {block.split()[0]: block for block in printed.split("\n\n") if block.strip()}
+    assert set(blocks) == {relation for relation, *_ in columns}
+    for relation, column, kind, comment in columns:
+        # Long comments are folded; their first words stay together.
+        row = [line for line in blocks[relation].splitlines() if line.split("│")[0].strip() == column]
+        assert len(row) == 1
+        assert kind in row[0]
+        assert comment[:40] in row[0]
+
+
 def test_a_second_run_of_the_demo_computes_nothing(demo_warehouse):
     # Maps that other tests have stored meanwhile are not this test's business.
     vacpanel("publish", demo_warehouse)
