@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from etl.classes import ClassTable
 from etl.datasets import Dataset, DatasetProvider, OpenOptions, open_dataset
@@ -27,11 +28,25 @@ def argument(provider, tmp_path) -> str:
     if provider.name == "demo":
         pytest.importorskip("fontawesomefree")
         return f"{tmp_path / 'demo'}?images_per_class=1"
+    if provider.name == "imagenet-val":
+        return _imagenet_val(tmp_path)
     for name in ("ant", "bee"):
         (tmp_path / name).mkdir()
         for k in range(2):
             Image.new("RGB", (8 + k, 8)).save(tmp_path / name / f"{k}.png")
     return str(tmp_path)
+
+
+def _imagenet_val(folder) -> str:
+    data = folder / "ILSVRC2012_devkit_t12" / "data"
+    data.mkdir(parents=True)
+    kind = [("ILSVRC2012_ID", "O"), ("WNID", "O")]
+    synsets = np.array([(1, "n02119789"), (2, "n01440764")], dtype=kind)
+    savemat(data / "meta.mat", {"synsets": synsets})
+    (data / "ILSVRC2012_validation_ground_truth.txt").write_text("2\n1\n1\n")
+    for k in range(3):
+        Image.new("RGB", (8 + k, 8)).save(folder / f"ILSVRC2012_val_{k + 1:08d}.JPEG")
+    return str(folder)
 
 
 def test_describes_itself(provider):
