@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,6 @@ import duckdb
 import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "sql.md"
-ROOT = PAGE.parents[1]
 
 
 @dataclass(frozen=True)
@@ -22,7 +18,7 @@ class Question:
     """One section of the page."""
 
     title: str
-    before: tuple[tuple[str, str], ...]
+    before: list[tuple[str, str]]
     """What to run first: language and text of each block."""
     query: str
     header: list[str]
@@ -42,7 +38,7 @@ def _questions() -> list[Question]:
         below = section.rpartition("```")[2]
         header, rule, *rows = [_cells(line) for line in below.splitlines() if line.startswith("|")]
         assert set("".join(rule)) == {"-"}
-        found.append(Question(section.splitlines()[0], tuple(before), query, header, rows))
+        found.append(Question(section.splitlines()[0], before, query, header, rows))
     return found
 
 
@@ -50,26 +46,10 @@ QUESTIONS = _questions()
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """The folder in which somebody typed ``make demo``: the whole demo, 25 images a class."""
-    folder = tmp_path_factory.mktemp("sql")
-    _run("console", "$ vacpanel demo --no-serve --warehouse demo-warehouse", folder)
-    return folder
-
-
-def _run(language: str, text: str, folder: Path) -> None:
-    """Run a block of the page as its reader would, in the folder of the warehouse."""
-    if language == "python":
-        commands = [[sys.executable, "-c", text]]
-    else:
-        assert language == "console"
-        lines = [line.removeprefix("$ ").split() for line in text.splitlines()]
-        assert all(line[0] == "vacpanel" for line in lines)
-        commands = [[sys.executable, "-m", *line] for line in lines]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for command in commands:
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+def visitor(reader):
+    """Somebody who typed ``make demo``: the whole demo, 25 images a class."""
+    reader.run("vacpanel demo --no-serve --warehouse demo-warehouse")
+    return reader
 
 
 def _ask(folder: Path, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -99,10 +79,9 @@ def test_the_page_asks_fifteen_questions_in_order():
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # the first one builds the demo: a minute on two idle cores
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.title)
-def test_the_answer_is_the_one_on_the_page(folder, question):
-    for language, text in question.before:
-        _run(language, text, folder)
-    header, rows = _ask(folder, question.query)
+def test_the_answer_is_the_one_on_the_page(visitor, question):
+    visitor.follow(question.before)
+    header, rows = _ask(visitor.folder, question.query)
     found = _markdown(header, rows)
     assert header == question.header, found
     assert len(rows) == len(question.rows), found
