@@ -365,3 +365,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         click.echo(f"vacpanel: {error}", err=True)
         sys.exit(BAD_INPUT)
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "torchvision"):
+            raise
+        click.echo("vacpanel: This needs PyTorch; run: pip install torch torchvision", err=True)
+        sys.exit(BAD_INPUT)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import panel as pn
 import panel_material_ui as pmui
 from panel.io.resources import LOCAL_DIST
+from panel.util import edit_readonly
 
 from vacpanel.address import Address
 from vacpanel.dashboard import LOOK_EVERY, Dashboard
@@ -57,15 +58,20 @@ def page(path: str | Path) -> pmui.Page:
         pn.state.add_periodic_callback(_look, LOOK_EVERY)
         pn.state.on_session_destroyed(lambda _: dashboard.controller.cancel())
         pn.state.onload(lambda: SavedMenu.say(*notices))
-    return pmui.Page(
+    whole = pmui.Page(
         title="vacpanel",
         header=[pn.Row(facts, pn.layout.HSpacer(), SavedMenu.of(dashboard), reset, sizing_mode="stretch_width")],
         sidebar=[TaskSidebar(dashboard.warehouse, dashboard.state)],
         sidebar_width=250,
         main=[Address.of(dashboard), dashboard],
         theme_config=THEME,
-        busy_indicator="linear",
+        busy_indicator=None,
     )
+    # Panel walks all models below the page when a parameter of it changes, 100 ms each time, and the page follows the
+    # server's busy state, which changes twice a callback. A plain value ends that; long work shows its own progress.
+    with edit_readonly(whole):
+        whole.busy = False
+    return whole
 
 
 def _serve_styles() -> None:

@@ -7,6 +7,8 @@ import os
 import socket
 import sys
 import threading
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,14 +62,24 @@ def media_for(key: str) -> Media | None:
     return next((media for media in _media.values() if media.key == key), None)
 
 
+@cache
+def missing_packages() -> str:
+    """Say what to install where explanations cannot be computed; empty where they can. Imports nothing."""
+    missing = [name for name in ("torch", "torchvision") if find_spec(name) is None]
+    return f"Explanations need PyTorch; run: pip install {' '.join(missing)}" if missing else ""
+
+
 def explanation_service(opened: warehouse.Warehouse) -> ExplanationService:
     """Return the process's one explanation service of a warehouse; the first call takes seconds, it imports torch.
 
     Raises
     ------
     UserError
-        If the server was told to compute explanations on a cluster, and that does not answer.
+        If PyTorch is not installed, or the server was told to compute explanations on a cluster, and that does not
+        answer.
     """
+    if missing_packages():
+        raise UserError(missing_packages())
     # Read when torch is loaded: threads that wait should sleep, lest they take the processor from other sessions' work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from etl.explain.service import connect

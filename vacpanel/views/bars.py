@@ -16,6 +16,7 @@ from vacpanel.views.lookup import lookup_hover
 from vacpanel.words import count
 
 HALF = 0.42  # half the width of a bar whose rank is its position
+FEW = 60  # classes up to which the dots of the pinned model have an outline
 NOTHING_LEFT = "no images under this filter"
 
 # Names stand under the bars; ticks thin out by themselves when many classes are in sight.
@@ -29,7 +30,7 @@ return name.length > 13 ? name.slice(0, 12) + "…" : name
 def _name_ticks(names: list[str]) -> Any:
     def hook(plot: Any, element: Any) -> None:  # noqa: ARG001
         axis = plot.handles["xaxis"]
-        axis.ticker = AdaptiveTicker(min_interval=1, base=10, mantissas=[1, 2, 5], desired_num_ticks=18)
+        axis.ticker = AdaptiveTicker(min_interval=1, base=10, mantissas=[1, 2, 5], desired_num_ticks=11)
         axis.formatter = CustomJSTickFormatter(
             args={"source": plot.handles["source"], "names": names}, code=RANK_TO_NAME
         )
@@ -241,12 +242,12 @@ class RootBars(_RankedBars):
 
     def overlays(self) -> list[Any]:
         """Return the range lines and the pinned model's dots."""
-        self._ranges, self._own = LiveSource(), LiveSource()
+        self._ranges, self._own = LiveSource(), LiveSource(size="size", line_alpha="line")
         ranges = hv.Segments(self._range_data(), ["x0", "y0", "x1", "y1"]).opts(
-            color=NEUTRAL, line_width=1.5, hooks=[self._ranges.hook], default_tools=[]
+            color=NEUTRAL, line_width=1.5, alpha=0.8, hooks=[self._ranges.hook], default_tools=[]
         )
-        own = hv.Points(self._own_data(), ["x", "y"]).opts(
-            color="white", line_color="#30343b", size=6, hooks=[self._own.hook], default_tools=[]
+        own = hv.Points(self._own_data(), ["x", "y"], ["size", "line"]).opts(
+            color="white", line_color="#30343b", hooks=[self._own.hook], default_tools=[]
         )
         return [ranges, own]
 
@@ -275,7 +276,13 @@ class RootBars(_RankedBars):
     def _own_data(self) -> dict[str, Any]:
         own = self._data["own"]
         at = np.flatnonzero(np.isfinite(own))
-        return {"x": at.astype(float), "y": own[at]}
+        few = len(own) <= FEW
+        return {
+            "x": at.astype(np.float32),
+            "y": own[at].astype(np.float32),
+            "size": np.full(len(at), 6 if few else 2.5, np.float32),
+            "line": np.full(len(at), 1.0 if few else 0.0, np.float32),
+        }
 
     @param.depends("state.root", "state.model", "state.filter", watch=True)
     def _pins_changed(self) -> None:
