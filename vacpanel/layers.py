@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 STEPS = 200
 """Attention travels in half percents, rounded down: every whole percent of the threshold is met exactly."""
 LONGEST_SIDE = 384
-"""px; a larger picture is reduced for the page, where it is some hundreds of px wide and painted many times a second."""
+"""px; a larger picture is reduced for the page: some hundreds of px wide there and painted many times a second."""
 
 _BOUNDS = (np.arange(STEPS + 1) / STEPS).astype(np.float32)  # as NumPy compares a map with a threshold
 

@@ -11,7 +11,7 @@ from bokeh.models import AdaptiveTicker, CustomJSTickFormatter, NumeralTickForma
 
 from vacpanel.palette import NEUTRAL, root_colors
 from vacpanel.views.base import PlotView
-from vacpanel.views.live import LiveSource, quiet_toolbar
+from vacpanel.views.live import LiveGlyph, LiveSource, quiet_toolbar
 from vacpanel.views.lookup import lookup_hover
 from vacpanel.words import count
 
@@ -55,34 +55,29 @@ class _RankedBars(PlotView):
         raise NotImplementedError
 
     def overlays(self) -> list[Any]:
-        """Return further elements drawn over the bars."""
+        """Return hooks that draw over the bars."""
         return []
 
     def _draw_bars(self) -> Any:
         classes = self.warehouse.classes()
         roots = self.warehouse.roots()
         self._bars = LiveSource(fill_color="root", palette=list(root_colors(roots).values()))
-        self._marks = LiveSource()
+        self._marks = LiveGlyph("scatter", marker="inverted_triangle", color=NEUTRAL, size=10)
         self._root_of = np.array([roots.index(str(root)) for root in classes["root_class"]], dtype=np.uint8)
         names = list(map(str, classes["class_name"]))
-        data = self._data = self.columns()
-        rectangles = self._rectangles(data)
+        self._data = self.columns()
+        columns = self._drawn_columns()
+        self._bars.patch(**columns)
+        self._marks.patch(**self._mark_data())
         hover = lookup_hover(
             [("class", "@class_id{custom}"), ("root class", "@root{custom}"), *self.tooltips()],
             {"class_id": names, "root": roots},
         )
-        extra = [name for name in rectangles if name not in ("x0", "y0", "x1", "y1")]
-        bars = hv.Rectangles(rectangles, ["x0", "y0", "x1", "y1"], extra).opts(
+        corners = tuple(columns[name] for name in ("left", "bottom", "right", "top"))
+        bars = hv.Rectangles(corners, ["x0", "y0", "x1", "y1"]).opts(
             line_alpha=0,
             alpha=0.9,
             tools=[hover, "tap"],
-            hooks=[self._bars.hook, _name_ticks(names)],
-        )
-        self._bars.on_select(bars, self._tapped)
-        marks = hv.Points(self._mark_data(), ["x", "y"]).opts(
-            marker="inverted_triangle", color=NEUTRAL, size=10, hooks=[self._marks.hook], default_tools=[]
-        )
-        return hv.Overlay([bars, *self.overlays(), marks]).opts(
             xlim=self._xlim(),
             ylim=self._ylim(),
             xlabel="",
@@ -92,22 +87,24 @@ class _RankedBars(PlotView):
             responsive=True,
             min_height=110,
             toolbar="right",
-            hooks=[quiet_toolbar],
+            hooks=[self._bars.hook, *self.overlays(), self._marks.hook, _name_ticks(names), quiet_toolbar],
             default_tools=["xpan", "xwheel_zoom", "reset"],
             active_tools=["xwheel_zoom"],
             fontsize={"ticks": "7pt", "labels": "8pt"},
-            show_legend=False,
         )
+        self._bars.on_select(bars, self._tapped)
+        return bars
 
-    def _rectangles(self, data: dict[str, Any]) -> dict[str, Any]:
-        rank = np.arange(len(data["class_id"]), dtype=np.float32)
+    def _drawn_columns(self) -> dict[str, Any]:
+        """Return the columns of the bars' source."""
+        rank = np.arange(len(self._data["class_id"]), dtype=np.float32)
         return {
-            "x0": rank - np.float32(HALF),
-            "y0": np.zeros_like(rank),
-            "x1": rank + np.float32(HALF),
-            "y1": data["top1"].astype(np.float32),
-            "root": self._root_of[data["class_id"]],
-            **data,
+            "left": rank - np.float32(HALF),
+            "bottom": np.zeros_like(rank),
+            "right": rank + np.float32(HALF),
+            "top": self._data["top1"].astype(np.float32),
+            "root": self._root_of[self._data["class_id"]],
+            **self._data,
         }
 
     def _xlim(self) -> tuple[float, float]:
@@ -125,14 +122,9 @@ class _RankedBars(PlotView):
 
     def _patch_bars(self, *, keep_zoom: bool) -> None:
         before = len(self._data["class_id"])
-        data = self._data = self.columns()
-        drawn = self._rectangles(data)
-        corners = {"left": "x0", "bottom": "y0", "right": "x1", "top": "y1"}
-        self._bars.patch(
-            **{name: drawn.pop(column) for name, column in corners.items()},
-            **drawn,
-        )
-        if not keep_zoom or len(data["class_id"]) != before:
+        self._data = self.columns()
+        self._bars.patch(**self._drawn_columns())
+        if not keep_zoom or len(self._data["class_id"]) != before:
             self._bars.ranges(x=self._xlim())
         if self._upwards != self.rate:
             self._bars.label_y(f"Top-1 {self.rate}")
@@ -241,15 +233,15 @@ class RootBars(_RankedBars):
         ]
 
     def overlays(self) -> list[Any]:
-        """Return the range lines and the pinned model's dots."""
-        self._ranges, self._own = LiveSource(), LiveSource(size="size", line_alpha="line")
-        ranges = hv.Segments(self._range_data(), ["x0", "y0", "x1", "y1"]).opts(
-            color=NEUTRAL, line_width=1.5, alpha=0.8, hooks=[self._ranges.hook], default_tools=[]
+        """Return hooks that draw the range lines and the pinned model's dots."""
+        line = {"line_color": NEUTRAL, "line_width": 1.5, "line_alpha": 0.8}
+        self._ranges = LiveGlyph("segment", x0="x0", y0="y0", x1="x1", y1="y1", **line)
+        self._own = LiveGlyph(
+            "scatter", fill_color="white", line_color="#30343b", size="size", line_alpha={"field": "line"}
         )
-        own = hv.Points(self._own_data(), ["x", "y"], ["size", "line"]).opts(
-            color="white", line_color="#30343b", hooks=[self._own.hook], default_tools=[]
-        )
-        return [ranges, own]
+        self._ranges.patch(**self._range_data())
+        self._own.patch(**self._own_data())
+        return [self._ranges.hook, self._own.hook]
 
     def draw(self) -> Any:
         """Return the bars, or what to do to see them."""

@@ -9,7 +9,7 @@ import numpy as np
 from bokeh.models import CustomJSHover, HoverTool
 
 from vacpanel.palette import NEUTRAL, root_colors
-from vacpanel.views.live import LiveSource, quiet_toolbar, square_units
+from vacpanel.views.live import LiveGlyph, LiveSource, quiet_toolbar, square_units
 from vacpanel.views.lookup import lookup_hover
 
 if TYPE_CHECKING:
@@ -67,21 +67,27 @@ class ClassGraph:
 
     def draw(self, tally: Tally, limit: float) -> Any:
         """Return the graph, axes from -`limit` to `limit`."""
-        self._ring, self._moves, self._ends = LiveSource(), LiveSource(), LiveSource()
         classes, roots = self.warehouse.classes(), self.warehouse.roots()
         palette = list(root_colors(roots).values())
         self._points = LiveSource(fill_color="root", palette=palette, fill_alpha="alpha", size="size")
+        self._ring = LiveGlyph("scatter", fill_alpha=0, line_color=NEUTRAL, line_width=2.5, size=18)
+        self._moves = LiveGlyph(
+            "segment", level="underlay", x0="x0", y0="y0", x1="x1", y1="y1", line_color=NEUTRAL, line_alpha=0.6
+        )
+        self._ends = LiveGlyph("scatter", level="underlay", fill_color=NEUTRAL, line_color=None, size=3.5)
         names = list(map(str, classes["class_name"]))
         root_of = np.array([roots.index(str(root)) for root in classes["root_class"]], dtype=np.uint8)
         self._root = root_of[self.class_id]
-        data = {
+        self._points.patch(
             **self._places(),
-            "class_id": self.class_id,
-            "root": self._root,
-            "row": np.arange(len(self.class_id), dtype=np.uint16),
+            class_id=self.class_id,
+            root=self._root,
+            row=np.arange(len(self.class_id), dtype=np.uint16),
             **self._rates(tally),
             **self._emphasis(),
-        }
+        )
+        self._ring.patch(**self._ring_data())
+        self.show_moves(None)
         hover = lookup_hover(
             [
                 ("class", "@class_id{custom}"),
@@ -91,28 +97,9 @@ class ClassGraph:
             ],
             {"class_id": names, "root": roots},
         )
-        points = hv.Points(data, ["x", "y"], [name for name in data if name not in ("x", "y")]).opts(
+        points = hv.Points((self.x, self.y), ["x", "y"]).opts(
             line_color=None,
-            show_legend=False,
             tools=[hover, "tap", "box_select", "lasso_select"],
-            hooks=[self._points.hook, _nearest(names)],
-        )
-        self._points.on_select(
-            points,
-            lambda row: self._tapped(int(self.class_id[row])),
-            lambda rows: self._brushed([int(self.class_id[row]) for row in rows]),
-        )
-        ring = hv.Points(self._ring_data(), ["x", "y"]).opts(
-            fill_alpha=0, line_color=NEUTRAL, line_width=2.5, size=18, hooks=[self._ring.hook], default_tools=[]
-        )
-        still = {"x0": [np.nan], "y0": [np.nan], "x1": [np.nan], "y1": [np.nan]}
-        moves = hv.Segments(still, ["x0", "y0", "x1", "y1"]).opts(
-            color=NEUTRAL, line_width=1, alpha=0.6, hooks=[self._moves.hook], default_tools=[]
-        )
-        ends = hv.Points({"x": [np.nan], "y": [np.nan]}, ["x", "y"]).opts(
-            fill_color=NEUTRAL, line_color=None, size=3.5, hooks=[self._ends.hook], default_tools=[]
-        )
-        return (moves * ends * points * ring).opts(
             xlim=(-limit, limit),
             ylim=(-limit, limit),
             xaxis=None,
@@ -120,10 +107,24 @@ class ClassGraph:
             responsive=True,
             min_height=160,
             toolbar="right",
-            hooks=[quiet_toolbar, square_units(limit, limit)],
+            hooks=[
+                self._points.hook,
+                _nearest(names),
+                self._moves.hook,
+                self._ends.hook,
+                self._ring.hook,
+                quiet_toolbar,
+                square_units(limit, limit),
+            ],
             default_tools=["pan", "wheel_zoom", "box_zoom", "reset"],
             active_tools=["wheel_zoom"],
         )
+        self._points.on_select(
+            points,
+            lambda row: self._tapped(int(self.class_id[row])),
+            lambda rows: self._brushed([int(self.class_id[row]) for row in rows]),
+        )
+        return points
 
     def follow_model(self, tally: Tally) -> None:
         """Show the layout that was loaded in place of the one before, of the same classes."""

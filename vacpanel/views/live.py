@@ -11,26 +11,34 @@ from weakref import ref
 
 import holoviews as hv
 import numpy as np
-from bokeh.models import BoxSelectTool, CustomJS, FixedTicker, LassoSelectTool, LinearColorMapper, TapTool
+from bokeh.models import (
+    BoxSelectTool,
+    ColumnDataSource,
+    CustomJS,
+    FixedTicker,
+    HoverTool,
+    LassoSelectTool,
+    LinearColorMapper,
+    TapTool,
+)
 from panel.io import hold, unlocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bokeh.models import ColumnDataSource
-
 
 class LiveSource:
     """The column data sources behind a HoloViews element that is drawn once.
 
-    Pass `hook` in the element's ``hooks``; then `patch` replaces columns in every place where it is drawn. Patch the
-    columns that the *glyph* reads, all of one length.
+    Pass `hook` in the element's ``hooks``; then `patch` replaces columns in every place where it is drawn, later ones
+    included. Patch the columns that the *glyph* reads, all of one length. Give HoloViews the element's dimensions only,
+    and patch the other columns before it draws: it asks every column that it knows for its range, and makes a constant
+    of one that happens to be constant.
 
     Parameters
     ----------
     **fields
-        Properties of the Bokeh glyph that follow a column, e.g. ``fill_color="color"``. HoloViews makes a constant of a
-        column that happens to be constant when it is drawn; named here it stays a column.
+        Properties of the Bokeh glyph that follow a column, e.g. ``fill_color="color"``.
     palette
         Where given, the column that ``fill_color`` follows holds numbers of these colours.
     """
@@ -46,37 +54,34 @@ class LiveSource:
         self._ends: dict[str, tuple[float, float]] = {}
         self._label = ""
 
-    def hook(self, plot: Any, element: Any) -> None:
-        """Remember the source that HoloViews made for this element."""
+    def hook(self, plot: Any, element: Any) -> None:  # noqa: ARG002
+        """Take over the source that HoloViews made for this element."""
         source = plot.handles["source"]
         renderer = plot.handles["glyph_renderer"]
         # What is selected is ours to show; Bokeh's own fading of the rest would contradict it.
         renderer.update(selection_glyph=None, nonselection_glyph=None)
-        for column in self._fields.values():
-            if column not in source.data:
-                values = element.dimension_values(column)
-                if any(len(known) != len(values) for known in source.data.values()):  # a path has many points
-                    values = element.dimension_values(column, expanded=False)
-                source.data[column] = list(values)
-        styles: dict[str, Any] = {name: {"field": column} for name, column in self._fields.items()}
-        if self._palette:
-            mapper = LinearColorMapper(palette=self._palette, low=-0.5, high=len(self._palette) - 0.5)
-            styles["fill_color"]["transform"] = mapper
-        renderer.glyph.update(**styles)
         if self._tappable:
             for tool in plot.state.select({"type": (TapTool, BoxSelectTool, LassoSelectTool)}):
-                others = [] if tool.renderers == "auto" else tool.renderers
-                tool.renderers = [*others, renderer]  # grids and labels are not for tapping
-        if all(drawn.source() is not source for drawn in self._drawn):
-            ranges = (ref(plot.handles[name]) for name in ("x_range", "y_range"))
-            drawn = _Drawn(ref(source), *ranges, ref(plot.state))
-            self._drawn.append(drawn)
-            if self._columns:
-                _replace(source, self._columns)
-            for axis, ends in self._ends.items():
-                drawn.move(axis, *ends)
-            if self._label:
-                drawn.label_y(self._label)
+                tool.renderers = [renderer]  # what only decorates is not for tapping
+        self._take(source, plot)
+        styles: dict[str, Any] = {name: {"field": column} for name, column in self._fields.items()}
+        if self._palette:
+            styles["fill_color"]["transform"] = _by_number(self._palette)
+        renderer.glyph.update(**styles)
+
+    def _take(self, source: ColumnDataSource, plot: Any) -> None:
+        """Remember a source and the plot it is drawn in, and give it what was patched before."""
+        if any(drawn.source() is source for drawn in self._drawn):
+            return
+        ranges = (ref(plot.handles[name]) for name in ("x_range", "y_range"))
+        drawn = _Drawn(ref(source), *ranges, ref(plot.state))
+        self._drawn.append(drawn)
+        if self._columns:
+            _replace(source, self._columns)
+        for axis, ends in self._ends.items():
+            drawn.move(axis, *ends)
+        if self._label:
+            drawn.label_y(self._label)
 
     def patch(self, **columns: Any) -> None:
         """Replace columns, all of one length; other columns that have another length now are dropped.
@@ -148,6 +153,53 @@ class LiveSource:
         """Return the sources that still exist."""
         self._drawn = [drawn for drawn in self._drawn if drawn.source() is not None]
         return [source for drawn in self._drawn if (source := drawn.source()) is not None]
+
+
+class LiveGlyph(LiveSource):
+    """A Bokeh glyph in the plot of a HoloViews element, patched like it.
+
+    For what belongs to a plot but is no data of its own: rings, names, lines. An element more costs a page some 70 ms,
+    a glyph some 3 ms. Pass `hook` in the element's ``hooks``, behind those of what it lies upon.
+
+    Parameters
+    ----------
+    kind
+        Method of a Bokeh figure that draws it: ``"scatter"``, ``"segment"``, ``"multi_line"``, ``"text"`` ...
+    level
+        ``"underlay"`` below the element, else above it.
+    tooltips
+        What hover tells, if it should.
+    line_policy
+        Of hover, for lines.
+    **style
+        Properties of the glyph; a column where they name one.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        level: str = "glyph",
+        tooltips: Sequence[tuple[str, str]] = (),
+        line_policy: str = "nearest",
+        **style: Any,
+    ) -> None:
+        super().__init__()
+        self._kind, self._style = kind, {"level": level, **style}
+        self._tooltips, self._line_policy = list(tooltips), line_policy
+
+    def hook(self, plot: Any, element: Any) -> None:  # noqa: ARG002
+        """Draw the glyph into the plot."""
+        source = ColumnDataSource(data=dict(self._columns))
+        renderer = getattr(plot.state, self._kind)(source=source, **self._style)
+        if self._tooltips:
+            hover = HoverTool(tooltips=self._tooltips, renderers=[renderer], line_policy=self._line_policy)
+            plot.state.add_tools(hover)
+        self._take(source, plot)
+
+
+def _by_number(palette: list[str]) -> LinearColorMapper:
+    return LinearColorMapper(palette=palette, low=-0.5, high=len(palette) - 0.5)
 
 
 def _replace(source: ColumnDataSource, columns: dict[str, Any]) -> None:

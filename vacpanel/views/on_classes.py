@@ -11,7 +11,7 @@ from bokeh.models import AdaptiveTicker, HoverTool, NumeralTickFormatter
 
 from vacpanel.palette import MODEL_COLORS, MORE_COLORS, NEUTRAL, model_colors
 from vacpanel.views.chips import Chips
-from vacpanel.views.live import LiveSource, no_outline
+from vacpanel.views.live import LiveGlyph, LiveSource, no_outline
 from vacpanel.views.spread import SMALL, names_beside
 from vacpanel.words import count
 
@@ -37,7 +37,9 @@ class OnClasses:
         self._models: list[str] = []  # by line
         self._of: list[int] = []  # line of every dot
         self._dots = LiveSource(fill_color="color", line_color="edge", size="size")
-        self._lines = LiveSource()
+        self._lines = LiveGlyph(
+            "segment", level="underlay", x0="x0", y0="y0", x1="x1", y1="y1", line_color=NEUTRAL, line_alpha=0.5
+        )
         self._legend = Chips(margin=(2, 10), sizing_mode="stretch_width", lines=3, visible=False)
         self._legend.on_click(self._class_chosen)
         self.panel = pn.Column(self._legend, sizing_mode="stretch_both", margin=0)
@@ -46,14 +48,12 @@ class OnClasses:
         """Draw the plot unless it is there: not with the page, which would wait for it, but before it is needed."""
         if len(self.panel) == 1:
             self.follow()
-            plot = self._draw(*self._columns())
+            plot = self._draw()
             self.panel.append(pn.pane.HoloViews(plot, sizing_mode="stretch_both", linked_axes=False))
 
     def follow(self) -> None:
         """Show what state and tally say now."""
         lines, dots = self._columns()
-        # Before the plot is drawn, too: HoloViews does not take along what no mark shows, and makes numbers of colours
-        # where there are none.
         self._lines.patch(**lines)
         self._dots.patch(**dots)
         self._dots.ranges(y=self._ylim())
@@ -128,27 +128,29 @@ class OnClasses:
             items=dict(zip(self._ids, CLASS_COLORS, strict=False)) if len(names) > 1 else {}, visible=len(names) > 1
         )
 
-    def _draw(self, lines: dict[str, Any], dots: dict[str, Any]) -> hv.Overlay:
+    def _draw(self) -> hv.Points:
         hover = HoverTool(
             tooltips=[("model", "@label"), ("class", "@class_name"), ("top-1", "@x{0.0%} of @images{0,0} images")]
         )
-        segments = hv.Segments(lines, ["x0", "y0", "x1", "y1"]).opts(
-            color=NEUTRAL, alpha=0.5, hooks=[self._lines.hook], default_tools=[]
-        )
-        points = hv.Points(dots, ["x", "y"], ["color", "edge", "size"]).opts(
-            line_width=2, tools=[hover, "tap"], hooks=[self._dots.hook]
-        )
-        self._dots.on_select(points, self._tapped)
-        return (segments * points).opts(
+        points = hv.Points([], ["x", "y"]).opts(
+            line_width=2,
+            tools=[hover, "tap"],
             xlim=(-0.02, 1.04),
             ylim=self._ylim(),
             xlabel="Top-1 on the selected classes",
             ylabel="",
             xformatter=NumeralTickFormatter(format="0%"),
-            show_legend=False,
-            hooks=[no_outline, _thin_ticks, names_beside(self._lines, "label", length=18)],
+            hooks=[
+                self._dots.hook,
+                self._lines.hook,
+                no_outline,
+                _thin_ticks,
+                names_beside(self._lines, "label", length=18),
+            ],
             **SMALL,
         )
+        self._dots.on_select(points, self._tapped)
+        return points
 
     def _tapped(self, dot: int) -> None:
         model = self._models[self._of[dot]]

@@ -9,11 +9,12 @@ import numpy as np
 import panel as pn
 import param
 from bokeh.models import HoverTool
+from panel.io import hold
 
 from vacpanel.palette import NEUTRAL, model_colors, root_colors
 from vacpanel.views.base import PlotView
 from vacpanel.views.chips import Chips
-from vacpanel.views.live import LiveSource, square_units
+from vacpanel.views.live import LiveGlyph, LiveSource, square_units
 from vacpanel.words import thousands
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 RINGS = (0.25, 0.5, 0.75, 1.0)
 FULL = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # what the outermost ring may stand for
 FAINT = "rgba(138, 143, 152, .4)"  # the chip of a model that is not compared
+TAP = 0.12  # how close to a dot a tap has to be, in radii
 EDGE = 1.28  # where the names of roots at the sides end
 MANY = 20  # models beyond which those that are not compared are drawn fainter still
 
@@ -78,83 +80,69 @@ class Radar(PlotView):
             return "All classes belong to one root class, so there is nothing to compare here."
         self._shown = True
         self._angles = np.arange(len(self._roots)) * 2 * np.pi / len(self._roots)
-        self._all, self._compared, self._pinned = (
-            LiveSource(line_color="color", line_alpha="alpha"),
-            LiveSource(line_color="color"),
-            LiveSource(line_color="color"),
+        line = {"xs": "xs", "ys": "ys", "line_color": "color"}
+        self._grid = LiveGlyph("multi_line", level="underlay", xs="xs", ys="ys", line_color=NEUTRAL, line_alpha=0.35)
+        self._spoke = LiveGlyph("multi_line", level="underlay", xs="xs", ys="ys", line_color=NEUTRAL, line_width=2.5)
+        self._all = LiveGlyph(
+            "multi_line", level="underlay", line_alpha={"field": "alpha"}, tooltips=[("model", "@model")], **line
         )
-        self._corners, self._dots, self._spoke = LiveSource(fill_color="color"), LiveSource(size="size"), LiveSource()
-        self._rings = LiveSource()
-        self._names = LiveSource(text_baseline="baseline", text_align="align")
+        self._compared = LiveGlyph("multi_line", line_width=2, **line)
+        self._pinned = LiveGlyph("multi_line", line_width=3.5, **line)
+        self._corners = LiveGlyph(
+            "scatter",
+            size=5,
+            fill_color="color",
+            line_color=None,
+            tooltips=[("model", "@model"), ("root class", "@root"), ("top-1", "@top1{0.0%} of @images{0,0} images")],
+        )
+        small = {"text_color": NEUTRAL, "text_align": {"field": "align"}, "text_baseline": {"field": "baseline"}}
+        self._rings = LiveGlyph("text", text_font_size="7pt", **small)
+        self._names = LiveGlyph("text", text_font_size="8.5pt", **small)
+        self._dots = LiveSource(fill_color="color", size="size", fill_alpha="alpha")
         self._count()
         self._say()
         around = np.linspace(0, 2 * np.pi, 73)
-        grid = hv.Path([dict(zip("xy", polar(np.full(73, r), around), strict=True)) for r in RINGS], ["x", "y"])
-        spokes = hv.Path(
-            [dict(zip("xy", polar(np.array([0, 1.0]), np.array([a, a])), strict=True)) for a in self._angles],
-            ["x", "y"],
-        )
-        hidden = {"color": NEUTRAL, "alpha": 0.35, "line_width": 0.7, "default_tools": []}
-        scale = hv.Labels(self._ring_names(), ["x", "y"], "text").opts(
-            text_color=NEUTRAL, text_font_size="7pt", text_align="left", hooks=[self._rings.hook], default_tools=[]
-        )
-        near = HoverTool(tooltips=[("model", "@model")], line_policy="nearest")
-        lines = self._contours(self._of_all(), ["model", "color", "alpha"], self._all, tools=[near, "tap"])
-        compared = self._contours(self._of_compared(), ["model", "color"], self._compared, line_width=2)
-        pinned = self._contours(self._of_pinned(), ["model", "color"], self._pinned, line_width=3.5)
-        spoke = hv.Path(self._pinned_spoke(), ["x", "y"]).opts(
-            color=NEUTRAL, line_width=2.5, hooks=[self._spoke.hook], default_tools=[]
-        )
-        tells = [("model", "@model"), ("root class", "@root"), ("top-1", "@top1{0.0%} of @images{0,0} images")]
-        corners = hv.Points(self._corner_data(), ["x", "y"], ["model", "root", "top1", "images", "color"]).opts(
-            size=5, line_color=None, tools=[HoverTool(tooltips=tells)], hooks=[self._corners.hook]
-        )
+        lines = [polar(np.full(73, radius), around) for radius in RINGS]
+        lines += [polar(np.array([0, 1.0]), np.array([angle, angle])) for angle in self._angles]
+        self._grid.patch(xs=[x for x, _ in lines], ys=[y for _, y in lines])
         x, y = polar(np.full(len(self._roots), 1.0), self._angles)
         colors = root_colors(self._roots)
-        dots = hv.Points(
-            {"x": x, "y": y, "root": self._roots, "images": self._images, **self._dot_style()},
-            ["x", "y"],
-            ["root", "images", "size", "alpha"],
-        ).opts(
-            color=hv.dim("root").categorize(colors, NEUTRAL),
+        self._dots.patch(
+            x=x,
+            y=y,
+            root=self._roots,
+            images=self._images,
+            color=[colors[root] for root in self._roots],
+            **self._dot_style(),
+        )
+        _patch_paths(self._all, self._of_all())
+        self._spoke.patch(**self._pinned_spoke())
+        self._patch_lines()
+        self._rings.patch(**self._ring_names())
+        self._names.patch(**self._name_data())
+        layers = (self._grid, self._spoke, self._all, self._compared, self._pinned, self._corners)
+        dots = hv.Points((x, y), ["x", "y"]).opts(
             line_color=None,
-            alpha="alpha",
             tools=[HoverTool(tooltips=[("root class", "@root"), ("images", "@images{0,0}")]), "tap"],
-            hooks=[self._dots.hook],
-        )
-        small = {"text_color": NEUTRAL, "default_tools": []}
-        names = hv.Labels(self._name_data(), ["x", "y"], ["text", "baseline", "align"]).opts(
-            text_font_size="8.5pt", hooks=[self._names.hook], **small
-        )
-        self._dots.on_select(dots, self._root_tapped)
-        self._all.on_select(lines, self._line_tapped)
-        return (
-            grid.opts(**hidden)
-            * spokes.opts(**hidden)
-            * scale
-            * spoke
-            * lines
-            * compared
-            * pinned
-            * corners
-            * names
-            * dots
-        ).opts(
             xlim=(-EDGE, EDGE),
             ylim=(-1.3, 1.3),
             xaxis=None,
             yaxis=None,
             responsive=True,
             show_frame=False,
-            show_legend=False,
             toolbar=None,
             active_tools=[],
-            hooks=[square_units(EDGE, 1.3)],
+            hooks=[
+                self._dots.hook,
+                *(layer.hook for layer in layers),
+                self._rings.hook,
+                self._names.hook,
+                square_units(EDGE, 1.3),
+            ],
         )
-
-    @staticmethod
-    def _contours(paths: list[dict[str, Any]], facts: list[str], live: LiveSource, **options: Any) -> Any:
-        return hv.Contours(paths, ["x", "y"], facts).opts(**{"default_tools": [], "hooks": [live.hook]} | options)
+        self._dots.on_select(dots, self._root_tapped)
+        hv.streams.Tap(source=dots).add_subscriber(self._tapped)
+        return dots
 
     def _say(self) -> None:
         self.heading = f"Top-1 {self.rate} by root class"
@@ -169,7 +157,13 @@ class Radar(PlotView):
         self._full = 1.0 if self.rate == "accuracy" else next(full for full in FULL if full >= worst)
 
     def _ring_names(self) -> dict[str, Any]:
-        return {"x": [0.01] * 4, "y": list(RINGS), "text": [f"{100 * self._full * r:.3g}%" for r in RINGS]}
+        return {
+            "x": [0.01] * 4,
+            "y": list(RINGS),
+            "text": [f"{100 * self._full * ring:.3g}%" for ring in RINGS],
+            "align": ["left"] * 4,
+            "baseline": ["middle"] * 4,
+        }
 
     def _path(self, model: str, color: str, **more: Any) -> dict[str, Any]:
         """Return one closed polygon."""
@@ -228,12 +222,12 @@ class Radar(PlotView):
             "alpha": np.array([1.0 if root in kept else 0.25 for root in self._roots], dtype=np.float32),
         }
 
-    def _pinned_spoke(self) -> list[dict[str, Any]]:
+    def _pinned_spoke(self) -> dict[str, Any]:
         if self.state.root not in self._roots:
-            return [{"x": [0.0, 0.0], "y": [0.0, 0.0]}]
+            return {"xs": [[np.nan]], "ys": [[np.nan]]}
         angle = self._angles[self._roots.index(self.state.root)]
         x, y = polar(np.array([0.0, 1.0]), np.array([angle, angle]))
-        return [{"x": x, "y": y}]
+        return {"xs": [x], "ys": [y]}
 
     @param.depends("state.model", "state.models", watch=True)
     def _models_changed(self) -> None:
@@ -260,15 +254,39 @@ class Radar(PlotView):
     @param.depends("state.root", watch=True)
     def _root_changed(self) -> None:
         if self._shown:
-            spoke = self._pinned_spoke()[0]
-            self._spoke.patch(xs=[spoke["x"]], ys=[spoke["y"]])
+            self._spoke.patch(**self._pinned_spoke())
             self._dots.patch(**self._dot_style())
 
     def _root_tapped(self, row: int) -> None:
         self.state.root = self._roots[row]
 
-    def _line_tapped(self, row: int) -> None:
-        self.state.model = self._models[row]
+    def _tapped(self, x: float | None, y: float | None) -> None:
+        """Pin the model whose line runs where the user tapped, if one does and no dot is there."""
+        if x is None or y is None or not self._shown:
+            return
+        dot_x, dot_y = polar(np.full(len(self._roots), 1.0), self._angles)
+        if np.hypot(dot_x - x, dot_y - y).min() < TAP:
+            return
+        away = [(_distance(self._path(model, ""), x, y), model) for model in self._tappable()]
+        nearest, model = min(away, default=(np.inf, ""))
+        if nearest < TAP / 2 and model != self.state.model:
+            with hold():
+                self.state.model = model
+
+    def _tappable(self) -> list[str]:
+        """Return the models whose lines can be seen."""
+        kept = set(self.state.filter.models) or set(self._models)
+        return [model for model in self._models if model in kept or model in self.state.models]
+
+
+def _distance(path: dict[str, Any], x: float, y: float) -> float:
+    """Return how far a point is from a polygon's edges, in data units; gaps do not count."""
+    a = np.column_stack([path["x"], path["y"]])
+    start, edge = a[:-1], np.diff(a, axis=0)
+    along = ((np.array([x, y]) - start) * edge).sum(axis=1) / np.maximum((edge**2).sum(axis=1), 1e-12)
+    off = np.array([x, y]) - start - np.clip(along, 0, 1)[:, None] * edge
+    away = np.hypot(*off.T)
+    return float(np.nanmin(away)) if np.isfinite(away).any() else np.inf
 
 
 _NOWHERE: dict[str, Any] = {"x": np.array([np.nan]), "y": np.array([np.nan]), "model": "", "color": NEUTRAL}

@@ -14,7 +14,7 @@ from vacpanel.palette import NEUTRAL, family_colors, family_markers, model_color
 from vacpanel.views.base import PlotView
 from vacpanel.views.chips import Chips
 from vacpanel.views.labels import log_ticks, placing_labels
-from vacpanel.views.live import LiveSource, quiet_toolbar, ticks_at
+from vacpanel.views.live import LiveGlyph, LiveSource, quiet_toolbar, ticks_at
 from vacpanel.views.text import SELECT_CSS
 from vacpanel.words import count, short_number
 
@@ -83,38 +83,26 @@ class Scatter(PlotView):
             size="size",
             marker="marker",
         )
-        self._text = LiveSource(text_align="align", x_offset="dx", y_offset="dy")
-        self._ring = LiveSource()
+        self._ring = LiveGlyph("scatter", fill_alpha=0, line_color=NEUTRAL, line_width=2, size=22)
+        places = {"text_align": {"field": "align"}, "x_offset": {"field": "dx"}, "y_offset": {"field": "dy"}}
+        self._text = LiveGlyph("text", text_color=NEUTRAL, text_font_size="8.5pt", text_baseline="middle", **places)
         accuracy = self._accuracy()
         xlim, ylim = (np.nanmin(self._x) / 1.6, np.nanmax(self._x) * 1.9), self._ylim(accuracy["y"])
         facts = ("model", "label", "family", "parameters", "flops", "latency_ms", "input_size")
         colors, markers = family_colors(families), family_markers(families)
-        data = {
-            "x": self._x,
+        self._live.patch(
+            x=self._x,
             **{name: table[name] for name in facts},
             **{f"{name}_text": [short_number(float(n)) for n in table[name]] for name in ("parameters", "flops")},
-            "color": [colors[family] for family in families],
-            "marker": [markers[family] for family in families],
+            color=[colors[family] for family in families],
+            marker=[markers[family] for family in families],
             **accuracy,
             **self._style(),
-        }
-        points = hv.Points(data, ["x", "y"], [name for name in data if name not in ("x", "y")]).opts(
+        )
+        self._ring.patch(**self._ring_data())
+        self._text.patch(x=[], y=[], text=[], align=[], dx=[], dy=[])  # the page places them
+        points = hv.Points({"x": self._x, "y": accuracy["y"]}, ["x", "y"]).opts(
             tools=[_hover(), "tap", "box_select", "lasso_select"],
-            hooks=[self._live.hook],
-        )
-        self._live.on_select(points, self._tapped, self._brushed)
-        ring = hv.Points(self._ring_data(), ["x", "y"]).opts(
-            fill_alpha=0, line_color=NEUTRAL, line_width=2, size=22, hooks=[self._ring.hook], default_tools=[]
-        )
-        # The page places the labels; HoloViews needs one to draw with, and a point at infinity is not seen.
-        nowhere = {"x": [np.nan], "y": [np.nan], "text": [""], "align": ["left"], "dx": [0], "dy": [0]}
-        text = hv.Labels(nowhere, ["x", "y"], ["text", "align", "dx", "dy"]).opts(
-            text_color=NEUTRAL,
-            text_font_size="8.5pt",
-            text_align="left",
-            hooks=[self._text.hook],
-        )
-        return (ring * points * text).opts(
             logx=True,
             xlim=xlim,
             ylim=ylim,
@@ -126,6 +114,9 @@ class Scatter(PlotView):
             min_height=160,
             toolbar="right",
             hooks=[
+                self._live.hook,
+                self._ring.hook,
+                self._text.hook,
                 quiet_toolbar,
                 ticks_at(log_ticks(*xlim, most=4)),
                 placing_labels(self._live, self._text),
@@ -136,6 +127,8 @@ class Scatter(PlotView):
             gridstyle={"grid_line_alpha": 0.25},
             fontsize={"ticks": "8pt", "labels": "9pt"},
         )
+        self._live.on_select(points, self._tapped, self._brushed)
+        return points
 
     @param.depends("state.complexity", "state.accuracy", watch=True)
     def _axes_changed(self) -> None:

@@ -10,7 +10,7 @@ import panel as pn
 from bokeh.models import CustomJSTickFormatter, FixedTicker, Label, NumeralTickFormatter
 
 from vacpanel.palette import NEUTRAL, root_colors
-from vacpanel.views.live import LiveSource, no_outline
+from vacpanel.views.live import LiveGlyph, LiveSource, no_outline
 from vacpanel.views.lookup import lookup_hover
 
 if TYPE_CHECKING:
@@ -79,7 +79,6 @@ class Spread:
     def __init__(self, view: View) -> None:
         self._view = view
         self._known: tuple[list[int], list[str]] | None = None
-        self._bars, self._ends = LiveSource(), LiveSource()
         self.panel = pn.Column(sizing_mode="stretch_both", margin=0)
         self.follow()
 
@@ -94,7 +93,7 @@ class Spread:
             return
         self._known = known
         self._bars = LiveSource(fill_color="root", palette=list(root_colors(self._view.warehouse.roots()).values()))
-        self._ends = LiveSource()
+        self._ends = LiveGlyph("scatter", size=3, color=NEUTRAL)
         names = dict(zip(*known, strict=True))
         plot = self._draw(columns, [names.get(i, "") for i in range(max(names, default=-1) + 1)])
         self.panel[:] = [pn.pane.HoloViews(plot, sizing_mode="stretch_both", linked_axes=False)]
@@ -122,11 +121,9 @@ class Spread:
         self.ids = columns["class_id"].tolist()
         return columns | {"bottom": rank - HALF, "top": rank + HALF}
 
-    def _draw(self, columns: dict[str, Any], names: list[str]) -> hv.Overlay:
-        # HoloViews asks every column that it knows for its range; what only hover tells is patched in.
+    def _draw(self, columns: dict[str, Any], names: list[str]) -> hv.Rectangles:
         self._bars.patch(**columns)
-        corners = {"left": "x0", "bottom": "y0", "right": "x1", "top": "y1", "root": "root"}
-        data = {to: columns[name] for name, to in corners.items()}
+        self._ends.patch(**_ends(columns))
         hover = lookup_hover(
             [
                 ("class", "@class_id{custom}"),
@@ -136,23 +133,27 @@ class Spread:
             ],
             {"class_id": names, "root": self._view.warehouse.roots()},
         )
-        bars = hv.Rectangles(data, ["x0", "y0", "x1", "y1"], ["root"]).opts(
-            line_alpha=0, alpha=0.9, tools=[hover, "tap"], hooks=[self._bars.hook]
-        )
-        self._bars.on_select(bars, self._tapped)
-        ends = hv.Points(_ends(columns), ["x", "y"]).opts(
-            size=3, color=NEUTRAL, hooks=[self._ends.hook], default_tools=[]
-        )
-        return (bars * ends).opts(
+        corners = tuple(columns[name] for name in ("left", "bottom", "right", "top"))
+        bars = hv.Rectangles(corners, ["x0", "y0", "x1", "y1"]).opts(
+            line_alpha=0,
+            alpha=0.9,
+            tools=[hover, "tap"],
             xlim=(0, 1.02),
             ylim=(-0.6, 2 * (2 * SHOWN + 1) - 0.4),
             xlabel="",
             ylabel="",
             xformatter=NumeralTickFormatter(format="0%"),
-            show_legend=False,
-            hooks=[no_outline, _titles, names_beside(self._bars, "class_id", names)],
+            hooks=[
+                self._bars.hook,
+                self._ends.hook,
+                no_outline,
+                _titles,
+                names_beside(self._bars, "class_id", names),
+            ],
             **SMALL,
         )
+        self._bars.on_select(bars, self._tapped)
+        return bars
 
     def _tapped(self, row: int) -> None:
         self._view.state.select_class(self.ids[row])
