@@ -8,12 +8,11 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import panel as pn
-import panel_material_ui as pmui
 import param
 
 from vacpanel import methods
 from vacpanel.state import Selection
-from vacpanel.views.text import line
+from vacpanel.views.text import SELECT_CSS, line
 from warehouse import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
 
     from vacpanel.methods import Option
 
-WIDE: dict[str, Any] = {"size": "small", "sizing_mode": "stretch_width", "margin": (6, 4)}
+WIDE: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": (6, 4)}
+FOLD_CSS = ".bk-btn { border: 0; padding: 2px; text-align: left; background: none; color: inherit; }"
 SAY: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": (2, 6)}
 
 
@@ -41,9 +41,11 @@ class MethodOptions(pn.viewable.Viewer):
         self._options: dict[str, Option] = {}
         self._following = False
         self._says = line("", **SAY)
-        self._reset = pmui.Button(label="Published values", variant="outlined", **WIDE)
+        self._reset = pn.widgets.Button(label="Published values", variant="outline", **WIDE)
         self._reset.on_click(self._restore)
-        self._fold = pmui.Button(variant="text", size="small", sizing_mode="stretch_width", margin=(0, 10))
+        self._fold = pn.widgets.Button(
+            variant="outline", stylesheets=[FOLD_CSS], sizing_mode="stretch_width", margin=(0, 10)
+        )
         self._fold.on_click(self._folded)
         self._box = pn.Column(visible=False, sizing_mode="stretch_width", margin=(0, 10))
         self._follow()
@@ -134,10 +136,12 @@ class MethodOptions(pn.viewable.Viewer):
 def _widget(option: Option) -> Any:
     common = {"label": option.name.replace("_", " "), "description": option.help or None, **WIDE}
     if option.kind is bool:
-        return pmui.Checkbox(**common)
+        return pn.widgets.Checkbox(**common)
     if option.choices:
-        return pmui.Select(options=[*([None] if option.may_be_none else []), *option.choices], **common)
-    return pmui.TextInput(placeholder="none" if option.may_be_none else "", **common)
+        return pn.widgets.Select(
+            stylesheets=[SELECT_CSS], options=[*([None] if option.may_be_none else []), *option.choices], **common
+        )
+    return pn.widgets.TextInput(placeholder="none" if option.may_be_none else "", **common)
 
 
 def _shown(option: Option, value: Any) -> Any:

@@ -1,33 +1,26 @@
-"""The page of the served dashboard; the only module, with the sidebar, that knows panel-material-ui."""
+"""The page of the served dashboard."""
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 
 import panel as pn
-import panel_material_ui as pmui
 from panel.io.resources import LOCAL_DIST
-from panel.util import edit_readonly
 
 from vacpanel.address import Address
 from vacpanel.dashboard import LOOK_EVERY, Dashboard
+from vacpanel.header import PageHeader
 from vacpanel.saved_menu import SavedMenu
 from vacpanel.sidebar import TaskSidebar
-from vacpanel.views.text import line
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-THEME = {
-    "palette": {"primary": {"main": "#0072B2"}, "secondary": {"main": "#E69F00"}},
-    "typography": {"fontSize": 13},
-    "shape": {"borderRadius": 6},
-    "components": {"MuiToolbar": {"defaultProps": {"variant": "dense"}}},
-}
+SIDEBAR = 240  # px
+BLUE = "#0072B2"
 
 
-def page(path: str | Path) -> pmui.Page:
+def page(path: str | Path) -> pn.Column:
     """Return the whole page for one session.
 
     Parameters
@@ -35,43 +28,39 @@ def page(path: str | Path) -> pmui.Page:
     path
         The warehouse folder.
     """
-    pn.extension("tabulator", notifications=True)
+    pn.extension(notifications=True)
     _serve_styles()
     dashboard = Dashboard(path)
     notices = dashboard.read_link(pn.state.location.search or "") if pn.state.location else []
-    facts = line(dashboard.facts(), styles={"color": "white"}, margin=(4, 10), align="center")
-    reset = pmui.Button(
-        label="Reset",
-        variant="outlined",
-        size="small",
-        margin=(8, 6),
-        sx={"color": "white", "borderColor": "white"},
+    header = PageHeader(facts=dashboard.facts(), sizing_mode="stretch_width", margin=0)
+    header.on_reset(dashboard.reset)
+    sidebar = pn.Column(
+        TaskSidebar(dashboard.warehouse, dashboard.state),
+        width=SIDEBAR,
+        margin=0,
+        sizing_mode="stretch_height",
+        visible=header.param.sidebar,
     )
-
-    reset.on_click(lambda _: dashboard.reset())
 
     def _look() -> None:
         dashboard.look()
-        facts.object = escape(dashboard.facts())
+        header.facts = dashboard.facts()
 
     if pn.state.curdoc is not None:
+        pn.state.curdoc.title = "vacpanel"
         pn.state.add_periodic_callback(_look, LOOK_EVERY)
         pn.state.on_session_destroyed(lambda _: dashboard.controller.cancel())
         pn.state.onload(lambda: SavedMenu.say(*notices))
-    whole = pmui.Page(
-        title="vacpanel",
-        header=[pn.Row(facts, pn.layout.HSpacer(), SavedMenu.of(dashboard), reset, sizing_mode="stretch_width")],
-        sidebar=[TaskSidebar(dashboard.warehouse, dashboard.state)],
-        sidebar_width=250,
-        main=[Address.of(dashboard), dashboard],
-        theme_config=THEME,
-        busy_indicator=None,
+    top = pn.Row(
+        header,
+        SavedMenu.of(dashboard),
+        Address.of(dashboard),
+        sizing_mode="stretch_width",
+        margin=0,
+        styles={"background": BLUE, "position": "sticky", "top": "0", "z-index": "50"},
     )
-    # Panel walks all models below the page when a parameter of it changes, 100 ms each time, and the page follows the
-    # server's busy state, which changes twice a callback. A plain value ends that; long work shows its own progress.
-    with edit_readonly(whole):
-        whole.busy = False
-    return whole
+    below = pn.Row(sidebar, dashboard, sizing_mode="stretch_width", margin=0)
+    return pn.Column(top, below, sizing_mode="stretch_width", margin=0)
 
 
 def _serve_styles() -> None:

@@ -6,7 +6,6 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import panel as pn
-import panel_material_ui as pmui
 import param
 from panel.io import hold
 
@@ -15,7 +14,7 @@ from vacpanel.controller import Controller
 from vacpanel.options import MethodOptions
 from vacpanel.state import Selection
 from vacpanel.views.picker import Picker
-from vacpanel.views.text import line
+from vacpanel.views.text import SELECT_CSS, line
 from vacpanel.views.threshold import ThresholdSlider
 from vacpanel.words import count
 
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 TARGETS = {"the class each model predicts": "predicted", "the true class": "true", "a class of my choice": "class"}
 MEASURES = {"L1": "l1", "Mean squared error": "mse", "SSIM": "ssim", "Perceptual hash": "hash"}
 WIDE: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": (5, 10)}
+CHOICE: dict[str, Any] = {**WIDE, "stylesheets": [SELECT_CSS]}
+RUN_CSS = ".bk-btn { padding: 7px 4px; font-weight: 600; }"
 
 
 class TaskSidebar(pn.viewable.Viewer):
@@ -43,13 +44,13 @@ class TaskSidebar(pn.viewable.Viewer):
         self._image = line("", margin=(0, 12), sizing_mode="stretch_width")
         self._methods = Picker(label="Explanation methods", placeholder="Add a method", **WIDE)
         self._options = MethodOptions(state)
-        self._target = pmui.Select(label="Explain", options=TARGETS, size="small", **WIDE)
+        self._target = pn.widgets.Select(label="Explain", options=TARGETS, **CHOICE)
         self._target_class = Picker(label="Explained class", placeholder="Name or WordNet id", single=True, **WIDE)
         self._threshold = ThresholdSlider.of(state, **WIDE)
-        self._measure = pmui.Select(label="Similarity of maps", options=MEASURES, size="small", **WIDE)
-        self._run = pmui.Button(label="Explain", color="primary", sizing_mode="stretch_width", margin=(8, 10, 4, 10))
-        self._cancel = pmui.Button(label="Cancel", variant="outlined", sizing_mode="stretch_width", margin=(4, 10))
-        self._bar = pmui.LinearProgress(value=0, variant="determinate", sizing_mode="stretch_width", margin=(4, 10))
+        self._measure = pn.widgets.Select(label="Similarity of maps", options=MEASURES, **CHOICE)
+        self._run = pn.widgets.Button(label="Explain", color="primary", stylesheets=[RUN_CSS], **WIDE)
+        self._cancel = pn.widgets.Button(label="Cancel", variant="outline", **WIDE)
+        self._bar = pn.indicators.Progress(value=0, max=100, bar_color="primary", **WIDE)
         self._say = line("", margin=(0, 12), sizing_mode="stretch_width")
         self._offer()
         self._follow_task()

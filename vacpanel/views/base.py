@@ -25,7 +25,7 @@ hv.renderer("bokeh").webgl = False
 
 CARD_CSS = """
 :host { border: 1px solid rgba(128, 128, 128, .3); border-radius: 6px; overflow: hidden;
-        background: var(--panel-surface-color, transparent); }
+        background: var(--vac-surface, transparent); }
 """
 
 

@@ -23,6 +23,8 @@ from bokeh.models import (
 )
 from panel.io import hold, unlocked
 
+from vacpanel.browser import script
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -63,6 +65,7 @@ class LiveSource:
         if self._tappable:
             for tool in plot.state.select({"type": (TapTool, BoxSelectTool, LassoSelectTool)}):
                 tool.renderers = [renderer]  # what only decorates is not for tapping
+        _dress(plot.state)
         self._take(source, plot)
         styles: dict[str, Any] = {name: {"field": column} for name, column in self._fields.items()}
         if self._palette:
@@ -196,6 +199,19 @@ class LiveGlyph(LiveSource):
             hover = HoverTool(tooltips=self._tooltips, renderers=[renderer], line_policy=self._line_policy)
             plot.state.add_tools(hover)
         self._take(source, plot)
+
+
+def _dress(figure: Any) -> None:
+    """Let the page show through a plot, and its axes follow the page's colours."""
+    figure.update(background_fill_color=None, border_fill_color=None, outline_line_color=None)
+    for axis in figure.axis:
+        axis.update(
+            axis_line_color=None,
+            major_tick_line_color=None,
+            minor_tick_line_color=None,
+            axis_label_text_font_style="normal",
+        )
+    figure.js_on_change("inner_width", CustomJS(args={"figure": figure}, code=script("ink")))
 
 
 def _by_number(palette: list[str]) -> LinearColorMapper:

@@ -27,7 +27,7 @@ RINGS = (0.25, 0.5, 0.75, 1.0)
 FULL = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # what the outermost ring may stand for
 FAINT = "rgba(138, 143, 152, .4)"  # the chip of a model that is not compared
 TAP = 0.12  # how close to a dot a tap has to be, in radii
-EDGE = 1.28  # where the names of roots at the sides end
+EDGE = 1.36  # where the names of roots at the sides end
 MANY = 20  # models beyond which those that are not compared are drawn fainter still
 
 

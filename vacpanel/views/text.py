@@ -21,10 +21,11 @@ img {{ width: 128px; height: 128px; object-fit: contain; border-radius: 4px; }}
 """
 # The browser's own arrow is visible on light and dark grounds.
 SELECT_CSS = """
+label { font-size: 11.5px; opacity: .75; }
 select.bk-input:not([multiple]) { appearance: auto; background: none; height: 26px; padding: 0 4px; font-size: 12px;
   color: inherit; border-radius: 5px; }
-select option { background: var(--panel-background-color, Canvas);
-  color: var(--panel-on-background-color, CanvasText); }
+select option { background: var(--vac-ground, var(--panel-background-color, Canvas));
+  color: var(--vac-ink, var(--panel-on-background-color, CanvasText)); }
 """
 LINE_CSS = f":host {{ {FONT} font-size: 12.5px; line-height: 1.35; }}"
 
