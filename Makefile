@@ -47,7 +47,7 @@ bench: $(VENV)/.made-test  ## Run the benchmarks (ratios measured side by side i
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py) || exit 1; done
 
 docs: $(VENV)/.made-docs  ## Build the documentation site into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:  ## Remove caches, builds and the virtual environment
 	rm -rf $(VENV) site build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
