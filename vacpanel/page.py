@@ -10,6 +10,7 @@ from panel.io.resources import LOCAL_DIST
 from vacpanel.address import Address
 from vacpanel.dashboard import LOOK_EVERY, Dashboard
 from vacpanel.header import PageHeader
+from vacpanel.poster import TEMPLATE, poster
 from vacpanel.saved_menu import SavedMenu
 from vacpanel.sidebar import TaskSidebar
 
@@ -42,12 +43,20 @@ def page(path: str | Path) -> pn.Column:
         visible=header.param.sidebar,
     )
 
+    document = pn.state.curdoc
+
     def _look() -> None:
         dashboard.look()
-        header.facts = dashboard.facts()
+        facts = dashboard.facts()
+        if facts != header.facts:
+            header.facts = facts
+            # For the next visitor, whose page may be begun with this session's (see `vacpanel.serving.serve_app`).
+            if document is not None:
+                document.template_variables["poster"] = poster(dashboard)
 
-    if pn.state.curdoc is not None:
-        pn.state.curdoc.title = "vacpanel"
+    if document is not None:
+        document.title, document.template = "vacpanel", TEMPLATE
+        document.template_variables["poster"] = poster(dashboard)
         pn.state.add_periodic_callback(_look, LOOK_EVERY)
         pn.state.on_session_destroyed(lambda _: dashboard.controller.cancel())
         pn.state.onload(lambda: SavedMenu.say(*notices))

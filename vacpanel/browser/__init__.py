@@ -29,6 +29,11 @@ def style(*names: str) -> str:
     return "\n".join(_text(f"{name}.css") for name in names)
 
 
+def document(name: str) -> str:
+    """Return a file of this folder, named without ``.html``."""
+    return _text(f"{name}.html")
+
+
 @cache
 def _text(file: str) -> str:
     return (_HERE / file).read_text(encoding="utf-8")

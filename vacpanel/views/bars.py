@@ -62,7 +62,7 @@ class _RankedBars(PlotView):
         classes = self.warehouse.classes()
         roots = self.warehouse.roots()
         self._bars = LiveSource(fill_color="root", palette=list(root_colors(roots).values()))
-        self._marks = LiveGlyph("scatter", marker="inverted_triangle", color=NEUTRAL, size=10)
+        self._marks = LiveGlyph("scatter", marker="inverted_triangle", fill_color=NEUTRAL, line_color=None, size=10)
         self._root_of = np.array([roots.index(str(root)) for root in classes["root_class"]], dtype=np.uint8)
         names = list(map(str, classes["class_name"]))
         self._data = self.columns()

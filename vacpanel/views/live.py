@@ -19,7 +19,11 @@ from bokeh.models import (
     HoverTool,
     LassoSelectTool,
     LinearColorMapper,
+    MultiLine,
+    Scatter,
+    Segment,
     TapTool,
+    Text,
 )
 from panel.io import hold, unlocked
 
@@ -158,6 +162,9 @@ class LiveSource:
         return [source for drawn in self._drawn if (source := drawn.source()) is not None]
 
 
+GLYPHS = {"scatter": Scatter, "segment": Segment, "multi_line": MultiLine, "text": Text}
+
+
 class LiveGlyph(LiveSource):
     """A Bokeh glyph in the plot of a HoloViews element, patched like it.
 
@@ -167,7 +174,7 @@ class LiveGlyph(LiveSource):
     Parameters
     ----------
     kind
-        Method of a Bokeh figure that draws it: ``"scatter"``, ``"segment"``, ``"multi_line"``, ``"text"`` ...
+        ``"scatter"``, ``"segment"``, ``"multi_line"`` or ``"text"``.
     level
         ``"underlay"`` below the element, else above it.
     tooltips
@@ -188,13 +195,14 @@ class LiveGlyph(LiveSource):
         **style: Any,
     ) -> None:
         super().__init__()
-        self._kind, self._style = kind, {"level": level, **style}
+        self._kind, self._style, self._level = kind, style, level
         self._tooltips, self._line_policy = list(tooltips), line_policy
 
     def hook(self, plot: Any, element: Any) -> None:  # noqa: ARG002
         """Draw the glyph into the plot."""
         source = ColumnDataSource(data=dict(self._columns))
-        renderer = getattr(plot.state, self._kind)(source=source, **self._style)
+        # Not by the figure's method of this name: that makes three more glyphs, for selections that there are not.
+        renderer = plot.state.add_glyph(source, GLYPHS[self._kind](**self._style), level=self._level)
         if self._tooltips:
             hover = HoverTool(tooltips=self._tooltips, renderers=[renderer], line_policy=self._line_policy)
             plot.state.add_tools(hover)

@@ -93,7 +93,7 @@ class Spread:
             return
         self._known = known
         self._bars = LiveSource(fill_color="root", palette=list(root_colors(self._view.warehouse.roots()).values()))
-        self._ends = LiveGlyph("scatter", size=3, color=NEUTRAL)
+        self._ends = LiveGlyph("scatter", size=3, fill_color=NEUTRAL, line_color=NEUTRAL)
         names = dict(zip(*known, strict=True))
         plot = self._draw(columns, [names.get(i, "") for i in range(max(names, default=-1) + 1)])
         self.panel[:] = [pn.pane.HoloViews(plot, sizing_mode="stretch_both", linked_axes=False)]
