@@ -75,8 +75,10 @@ def _fill(connection: duckdb.DuckDBPyConnection, store: MapStore, measures: Sequ
             failures.append(error)
             raise
 
-    # DuckDB would draw a progress bar on the standard output of whoever publishes.
-    connection.execute("SET enable_progress_bar = false")
+    # DuckDB would draw a progress bar on the standard output of whoever publishes. What is off stays untouched: in a
+    # notebook without ipywidgets DuckDB refuses to switch it either way.
+    if connection.execute("SELECT current_setting('enable_progress_bar')").fetchall() != [(False,)]:
+        connection.execute("SET enable_progress_bar = false")
     # One statement that draws chunk after chunk: a table registered for each would live until the commit.
     connection.register("stored_explanations", pa.RecordBatchReader.from_batches(schema, batches()))
     try:
