@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 IMAGES_OF_A_CLASS = 24  # a class task explains the first so many images unless the user picks some
+IMAGES_OF_A_TASK = 240  # and no more than this of all classes together
 UPDATE_EVERY = 0.25  # s between two looks at what the service made: what is shown changes no more often than that
 _CONTROLLER = "_vacpanel_controller"
 # What a task follows from.
@@ -138,6 +139,8 @@ class Controller(param.Parameterized):
 
     def task(self) -> Task:
         """Derive the task from the selection."""
+        if missing := serving.missing_packages():
+            return Task(problem=missing)
         state = self.state
         models = tuple(state.models or ([state.model] if state.model else []))
         if not models:
@@ -146,11 +149,9 @@ class Controller(param.Parameterized):
         if not images:
             if not state.classes:
                 return Task(models, problem="Choose a class or an image first: tap a bar or a point of the graph.")
-            images = tuple(
-                int(image_id)
-                for class_id in state.classes
-                for image_id in self.warehouse.images_of(class_id, IMAGES_OF_A_CLASS, state.filter)["image_id"]
-            )
+            room = min(IMAGES_OF_A_CLASS * len(state.classes), IMAGES_OF_A_TASK)
+            found = self.warehouse.images_of_classes(state.classes, room, state.filter)
+            images = tuple(map(int, found["image_id"]))
             if not images:
                 all_ = "" if not state.filter else " that the filter leaves"
                 return Task(models, problem=f"The selected class has no images in this warehouse{all_}.")

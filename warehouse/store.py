@@ -240,6 +240,35 @@ class Warehouse(Reader):
             [int(class_id), *([int(class_id), *values] if where else []), 2**62 if limit is None else int(limit)],
         )
 
+    def images_of_classes(self, class_ids: Sequence[int], limit: int, where: Predicate = EVERYTHING) -> Columns:
+        """Return images of several classes, class by class, by id: image_id, path, class_id.
+
+        Parameters
+        ----------
+        class_ids
+            The classes, in the order wanted.
+        limit
+            At most so many; every class gives as many as the others, as far as it has them.
+        where
+            Only images for which some prediction meets this.
+        """
+        wanted = _integers(class_ids)
+        condition, values = where.where()
+        met = f" AND {condition}"
+        if where != where.without("models", "correct", "min_confidence", "max_confidence"):
+            # What models say is asked for; all other conditions are about images.
+            met = f" AND image_id IN (SELECT image_id FROM predictions WHERE class_id IN (FROM chosen) AND {condition})"
+        found = self._columns(
+            "WITH chosen AS (SELECT unnest(?::INTEGER[]) AS class_id)"
+            " SELECT image_id, path, class_id FROM images"
+            f" WHERE class_id IN (FROM chosen){met if where else ''}"
+            " ORDER BY row_number() OVER (PARTITION BY class_id ORDER BY image_id), class_id LIMIT ?",
+            [wanted, *(values if where else []), int(limit)],
+        )
+        place = {class_id: i for i, class_id in enumerate(wanted)}
+        order = np.lexsort((found["image_id"], [place[int(class_id)] for class_id in found["class_id"]]))
+        return {name: column[order] for name, column in found.items()}
+
     def image(self, image_id: int) -> ImageRow:
         """Return all about one image.
 

@@ -34,6 +34,7 @@ QUESTIONS = {
     "class_layout": (["demo:net0"], "class_id class_name root_class x y images top1"),
     "image_points": ([], "model_id image_id class_id x y"),
     "nearest_classes": (["demo:net0", 1, 3], "class_id class_name root_class distance"),
+    "images_of_classes": ([[5, 0], 20], "image_id path class_id"),
     "images_of": ([0], "image_id root path class_id width height"),
     "predictions": (
         [["demo:net0", "demo:net2"], [0, 4]],
@@ -122,6 +123,19 @@ def test_models_and_images_one_by_one(w: Warehouse, sample: Sample) -> None:
             w.image(unknown)
     with pytest.raises(WarehouseError, match="no model 'demo:x'"):
         w.model_row("demo:x")
+
+
+def test_images_of_several_classes_share_the_room(w: Warehouse) -> None:
+    classes = w.classes()
+    a, b, c = map(int, classes["class_id"][classes["images"] >= 2][[2, 0, 1]])
+    every = {class_id: w.images_of(class_id)["image_id"].tolist() for class_id in (a, b, c)}
+    assert w.images_of_classes([a, b, c], 10**6)["image_id"].tolist() == [*every[a], *every[b], *every[c]]
+    few = w.images_of_classes([a, b, c], 6)
+    assert few["image_id"].tolist() == [*every[a][:2], *every[b][:2], *every[c][:2]]
+    for where in (Predicate(correct=False, models=("demo:net0",)), Predicate(images=(*every[a][:1], *every[b][1:]))):
+        kept = [i for class_id in (a, b) for i in w.images_of(class_id, where=where)["image_id"]]
+        assert kept
+        assert w.images_of_classes([a, b], 10**6, where)["image_id"].tolist() == kept
 
 
 def test_numpy_integers_are_welcome(w: Warehouse) -> None:

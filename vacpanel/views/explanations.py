@@ -173,14 +173,13 @@ class Explanations(View):
     def _fill_strip(self) -> None:
         """Show images of the selected classes, class by class, as many as are wanted."""
         items: list[dict[str, Any]] = []
-        for class_id in self.state.classes:
-            room = self._wanted - len(items)
-            images = self.warehouse.images_of(class_id, room + 1, self.where)
-            for image_id, path in zip(map(int, images["image_id"]), images["path"], strict=True):
+        if self.state.classes:
+            found = self.warehouse.images_of_classes(self.state.classes, self._wanted + 1, self.where)
+            for image_id, path, class_id in zip(
+                *(found[n].tolist() for n in ("image_id", "path", "class_id")), strict=True
+            ):
                 title = f"{self._names.get(class_id, class_id)}: {path}"
                 items.append({"id": image_id, "src": self._media.image(image_id, THUMB), "title": title})
-            if len(items) > self._wanted:
-                break
         more, items = len(items) > self._wanted, items[: self._wanted]
         changed = {} if items == self._strip.items else {"items": items}
         self._strip.param.update(more=more, selected=list(self.state.images), marks=self._marks(items), **changed)

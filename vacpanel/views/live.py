@@ -69,6 +69,8 @@ class LiveSource:
         if self._tappable:
             for tool in plot.state.select({"type": (TapTool, BoxSelectTool, LassoSelectTool)}):
                 tool.renderers = [renderer]  # what only decorates is not for tapping
+                if isinstance(tool, TapTool):
+                    tool.update(behavior="inspect", callback=CustomJS(args={"figure": plot.state}, code=script("tap")))
         _dress(plot.state)
         self._take(source, plot)
         styles: dict[str, Any] = {name: {"field": column} for name, column in self._fields.items()}
