@@ -28,7 +28,8 @@ def _predicate(text: str) -> Predicate:
     kinds = {"models": str, "roots": str, "classes": int, "images": int}
     if not isinstance(given, dict) or not all(_is_condition(name, value, kinds) for name, value in given.items()):
         raise ValueError(text)
-    return Predicate(**{name: tuple(value) if name in kinds else value for name, value in given.items()})
+    conditions: dict[str, Any] = {name: tuple(value) if name in kinds else value for name, value in given.items()}
+    return Predicate(**conditions)
 
 
 def _is_condition(name: str, value: Any, kinds: dict[str, type]) -> bool:

@@ -45,7 +45,7 @@ class SavedMenu(JSComponent):
                 save_view(folder, asked["save"], link.write(dashboard.state))
             elif isinstance(asked.get("delete"), str):
                 delete_view(folder, asked["delete"])
-            elif (query := saved_views(folder).get(asked.get("go"))) is not None:
+            elif (query := saved_views(folder).get(str(asked.get("go")))) is not None:
                 with hold():
                     notices = dashboard.go(query)
                 self.say(*notices)

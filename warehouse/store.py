@@ -266,7 +266,7 @@ class Warehouse(Reader):
             [wanted, *(values if where else []), int(limit)],
         )
         place = {class_id: i for i, class_id in enumerate(wanted)}
-        order = np.lexsort((found["image_id"], [place[int(class_id)] for class_id in found["class_id"]]))
+        order = np.lexsort((found["image_id"], np.array([place[int(class_id)] for class_id in found["class_id"]])))
         return {name: column[order] for name, column in found.items()}
 
     def image(self, image_id: int) -> ImageRow:

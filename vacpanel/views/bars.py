@@ -234,7 +234,7 @@ class RootBars(_RankedBars):
 
     def overlays(self) -> list[Any]:
         """Return hooks that draw the range lines and the pinned model's dots."""
-        line = {"line_color": NEUTRAL, "line_width": 1.5, "line_alpha": 0.8}
+        line: dict[str, Any] = {"line_color": NEUTRAL, "line_width": 1.5, "line_alpha": 0.8}
         self._ranges = LiveGlyph("segment", x0="x0", y0="y0", x1="x1", y1="y1", **line)
         self._own = LiveGlyph(
             "scatter", fill_color="white", line_color="#30343b", size="size", line_alpha={"field": "line"}

@@ -82,8 +82,8 @@ class LiveSource:
         """Remember a source and the plot it is drawn in, and give it what was patched before."""
         if any(drawn.source() is source for drawn in self._drawn):
             return
-        ranges = (ref(plot.handles[name]) for name in ("x_range", "y_range"))
-        drawn = _Drawn(ref(source), *ranges, ref(plot.state))
+        x_range, y_range = plot.handles["x_range"], plot.handles["y_range"]
+        drawn = _Drawn(ref(source), ref(x_range), ref(y_range), ref(plot.state))
         self._drawn.append(drawn)
         if self._columns:
             _replace(source, self._columns)

@@ -40,7 +40,7 @@ def group_of(state: Selection) -> str:
 def commit_threshold(state: Selection, event: DataEvent) -> None:
     """Set the threshold to what a page without a slider of its own asks for."""
     asked = event.data.get("threshold") if isinstance(event.data, dict) else None
-    if type(asked) in {int, float} and 0 <= asked <= 1:
+    if isinstance(asked, int | float) and 0 <= asked <= 1:
         with hold():
             state.threshold = asked
 

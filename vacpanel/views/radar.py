@@ -80,7 +80,7 @@ class Radar(PlotView):
             return "All classes belong to one root class, so there is nothing to compare here."
         self._shown = True
         self._angles = np.arange(len(self._roots)) * 2 * np.pi / len(self._roots)
-        line = {"xs": "xs", "ys": "ys", "line_color": "color"}
+        line: dict[str, Any] = {"xs": "xs", "ys": "ys", "line_color": "color"}
         self._grid = LiveGlyph("multi_line", level="underlay", xs="xs", ys="ys", line_color=NEUTRAL, line_alpha=0.35)
         self._spoke = LiveGlyph("multi_line", level="underlay", xs="xs", ys="ys", line_color=NEUTRAL, line_width=2.5)
         self._all = LiveGlyph(
@@ -95,7 +95,11 @@ class Radar(PlotView):
             line_color=None,
             tooltips=[("model", "@model"), ("root class", "@root"), ("top-1", "@top1{0.0%} of @images{0,0} images")],
         )
-        small = {"text_color": NEUTRAL, "text_align": {"field": "align"}, "text_baseline": {"field": "baseline"}}
+        small: dict[str, Any] = {
+            "text_color": NEUTRAL,
+            "text_align": {"field": "align"},
+            "text_baseline": {"field": "baseline"},
+        }
         self._rings = LiveGlyph("text", text_font_size="7pt", **small)
         self._names = LiveGlyph("text", text_font_size="8.5pt", **small)
         self._dots = LiveSource(fill_color="color", size="size", fill_alpha="alpha")

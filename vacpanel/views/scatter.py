@@ -84,7 +84,11 @@ class Scatter(PlotView):
             marker="marker",
         )
         self._ring = LiveGlyph("scatter", fill_alpha=0, line_color=NEUTRAL, line_width=2, size=22)
-        places = {"text_align": {"field": "align"}, "x_offset": {"field": "dx"}, "y_offset": {"field": "dy"}}
+        places: dict[str, Any] = {
+            "text_align": {"field": "align"},
+            "x_offset": {"field": "dx"},
+            "y_offset": {"field": "dy"},
+        }
         self._text = LiveGlyph("text", text_color=NEUTRAL, text_font_size="8.5pt", text_baseline="middle", **places)
         accuracy = self._accuracy()
         xlim, ylim = (np.nanmin(self._x) / 1.6, np.nanmax(self._x) * 1.9), self._ylim(accuracy["y"])
@@ -170,8 +174,8 @@ class Scatter(PlotView):
     def _accuracy(self) -> dict[str, Any]:
         """Return the accuracies under the filter; without an image a model has none, and is not drawn."""
         found = self.tally.model_accuracy()
-        row = [self.tally.row(model) for model in self._models]
-        accuracy = {name: found[name][row] for name in ("top1", "top5", "images")}
+        rows = np.searchsorted(self.tally.models, self._models)  # both by name
+        accuracy = {name: found[name][rows] for name in ("top1", "top5", "images")}
         self._y = accuracy[self.state.accuracy]
         drawn = np.isfinite(self._x) & np.isfinite(self._y)
         unseen = len(drawn) - int(drawn.sum())

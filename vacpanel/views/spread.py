@@ -79,6 +79,8 @@ class Spread:
     def __init__(self, view: View) -> None:
         self._view = view
         self._known: tuple[list[int], list[str]] | None = None
+        self._bars: LiveSource
+        self._ends: LiveGlyph
         self.panel = pn.Column(sizing_mode="stretch_both", margin=0)
         self.follow()
 
