@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -187,7 +188,7 @@ async def _use(served: Served, count: int, minutes: float, think: float, load: l
                 await asyncio.sleep(think * user.rng.uniform(0.5, 1.5))
                 interaction = INTERACTIONS[int(user.rng.integers(len(INTERACTIONS)))]
                 use.seconds.setdefault(interaction.name, []).append(await user.act(interaction))
-        except (VisitorError, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, VisitorError, OSError) as error:
             use.errors[str(error) or type(error).__name__] += 1
         use.errors.update(user.visitor.broken)
         await user.visitor.close()
@@ -271,10 +272,8 @@ def explain(url: str) -> None:
 
 def _kill(pid: int) -> None:
     """Kill a process that may be gone."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _descendants(pid: int) -> list[int]:
