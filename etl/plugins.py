@@ -27,6 +27,9 @@ METHODS = "vacpanel.methods"
 VIEWS = "vacpanel.views"
 """Classes of the dashboard's views."""
 
+TORCH = ("torch", "torchvision")
+INSTALL_TORCH = f"pip install {' '.join(TORCH)}"
+
 
 class PluginError(UserError):
     """A plug-in does not exist, cannot be imported, or shares its name with another one."""
@@ -78,6 +81,8 @@ class Plugin:
         try:
             return entry.load()
         except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and error.name in TORCH:
+                raise PluginError(f"The plug-in {self.name!r} needs PyTorch; run: {INSTALL_TORCH}") from error
             raise PluginError(
                 f"The plug-in {self.name!r} ({self.group}, {entry.value} from {self.origin}) cannot be loaded: "
                 f"{type(error).__name__}: {error}"

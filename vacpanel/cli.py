@@ -348,6 +348,7 @@ def _plain(cell: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends with one sentence on stderr and status 2."""
+    from etl.plugins import INSTALL_TORCH, TORCH
     from warehouse.errors import UserError
 
     # Waiting OpenMP threads should sleep, not spin: an ETL shares its cores with a dashboard. Read when torch loads.
@@ -366,7 +367,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo(f"vacpanel: {error}", err=True)
         sys.exit(BAD_INPUT)
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "torchvision"):
+        if error.name not in TORCH:
             raise
-        click.echo("vacpanel: This needs PyTorch; run: pip install torch torchvision", err=True)
+        click.echo(f"vacpanel: This needs PyTorch; run: {INSTALL_TORCH}", err=True)
         sys.exit(BAD_INPUT)

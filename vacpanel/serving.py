@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import warehouse
+from etl.plugins import TORCH
 from vacpanel.media import Media
 from warehouse.errors import UserError
 from warehouse.folder import Folder
@@ -65,7 +66,7 @@ def media_for(key: str) -> Media | None:
 @cache
 def missing_packages() -> str:
     """Say what to install where explanations cannot be computed; empty where they can. Imports nothing."""
-    missing = [name for name in ("torch", "torchvision") if find_spec(name) is None]
+    missing = [name for name in TORCH if find_spec(name) is None]
     return f"Explanations need PyTorch; run: pip install {' '.join(missing)}" if missing else ""
 
 
