@@ -98,7 +98,8 @@ class MethodOptions(pn.viewable.Viewer):
         for widget in self._widgets.values():
             widget.param.watch(self._edited, "value")
         nothing = line(f"{methods.title(name)} has no options.", **SAY)
-        self._box[:] = [self._says, *self._widgets.values(), self._reset] if found else [nothing]
+        shown = [_with_help(option, self._widgets[option.name]) for option in found]
+        self._box[:] = [self._says, *shown, self._reset] if found else [nothing]
 
     def _edited(self, *_: param.parameterized.Event) -> None:
         if self._following:
@@ -136,12 +137,19 @@ class MethodOptions(pn.viewable.Viewer):
 def _widget(option: Option) -> Any:
     common = {"label": option.name.replace("_", " "), "description": option.help or None, **WIDE}
     if option.kind is bool:
-        return pn.widgets.Checkbox(**common)
+        return pn.widgets.Checkbox(label=common["label"], margin=WIDE["margin"])
     if option.choices:
         return pn.widgets.Select(
             stylesheets=[SELECT_CSS], options=[*([None] if option.may_be_none else []), *option.choices], **common
         )
     return pn.widgets.TextInput(placeholder="none" if option.may_be_none else "", **common)
+
+
+def _with_help(option: Option, widget: Any) -> Any:
+    """Put help beside a checkbox, which has no place for it of its own."""
+    if option.kind is not bool or not option.help:
+        return widget
+    return pn.Row(widget, pn.widgets.TooltipIcon(value=option.help, margin=(6, 0)), margin=0)
 
 
 def _shown(option: Option, value: Any) -> Any:

@@ -68,12 +68,12 @@ def page(path: str | Path) -> pn.Column:
         margin=0,
         styles={"background": BLUE, "position": "sticky", "top": "0", "z-index": "50"},
     )
-    below = pn.Row(sidebar, dashboard, sizing_mode="stretch_width", margin=0)
-    return pn.Column(top, below, sizing_mode="stretch_width", margin=0)
+    below = pn.Row(sidebar, dashboard, sizing_mode="stretch_both", margin=0)
+    return pn.Column(top, below, sizing_mode="stretch_both", margin=0)
 
 
 def _serve_styles() -> None:
-    """Take style sheets from this server, never from a CDN.
+    """Take style sheets from this server, never from a CDN, and the icon from where it is below a prefix too.
 
     Panel notes where they are when it answers the request for the page; a session that begins with a web socket,
     because another process (--num-procs) answered that request, would not know.
@@ -82,3 +82,4 @@ def _serve_styles() -> None:
     if document is not None and document.session_context is not None:
         prefix = f"{pn.state.rel_path}/" if pn.state.rel_path else ""
         document.template_variables.setdefault("dist_url", f"{prefix}{LOCAL_DIST}")
+        document.template_variables.setdefault("app_favicon", f"{prefix}{LOCAL_DIST}images/favicon.ico")

@@ -15,12 +15,15 @@ function* renderers() {
         for (const renderer of model.renderers)
           if (renderer.data_source) yield [model, renderer]
 }
-function holds(renderer, columns) { return columns.every((name) => name in renderer.data_source.data) }
+function holds(renderer, columns) {
+  const data = renderer.data_source.data
+  return columns.every((name) => name.startsWith("!") ? !(name.slice(1) in data) : name in data)
+}
 """
 
 
 def mark(page: Page, columns: list[str], name: str, value: object) -> tuple[float, float] | None:
-    """Return the screen position of the mark whose column `name` is `value`, in the plot that has all `columns`."""
+    """Return the screen position of the mark whose column `name` is `value`, in the plot with these `columns`."""
     return page.evaluate(
         f"""([columns, name, value]) => {{
         {_FIND}
@@ -42,7 +45,7 @@ def mark(page: Page, columns: list[str], name: str, value: object) -> tuple[floa
 
 
 def column(page: Page, columns: list[str], name: str) -> list:
-    """Return the column `name` of the plot that has all `columns`."""
+    """Return the column `name` of the plot with these `columns`."""
     return page.evaluate(
         f"""([columns, name]) => {{
         {_FIND}
@@ -71,10 +74,24 @@ def tap(page: Page, columns: list[str], name: str, value: object) -> None:
     raise AssertionError(f"no mark with {name} = {value!r}")
 
 
-# The columns by which the tests know a plot.
-SCATTER = ["model", "label", "family", "marker"]
+def thickest_line(page: Page) -> str | None:
+    """Return the model whose polygon in the radar is drawn thickest."""
+    return page.evaluate(
+        f"""() => {{
+        {_FIND}
+        let best = null
+        for (const [, renderer] of renderers())
+          if (renderer.glyph.type === "MultiLine" && renderer.data_source.data.model)
+            if (!best || renderer.glyph.line_width.value > best.glyph.line_width.value) best = renderer
+        return best && best.data_source.data.model[0]
+      }}"""
+    )
+
+
+# The columns by which the tests know a plot; those behind "!" it must not have.
+SCATTER = ["model", "label", "family", "top1"]
 RADAR_LINES = ["xs", "ys", "model", "color", "alpha"]
-RADAR_DOTS = ["root", "images", "size"]
-MODEL_BARS = ["class_id", "top1", "left", "root_class"]
-ROOT_BARS = ["class_id", "mean_top1", "own", "left"]
-GRAPH = ["class_id", "nearest", "x", "y"]
+RADAR_DOTS = ["root", "images", "size", "!model"]
+MODEL_BARS = ["class_id", "top1", "left", "!own"]
+ROOT_BARS = ["class_id", "top1", "left", "own"]
+GRAPH = ["class_id", "row", "x", "y"]

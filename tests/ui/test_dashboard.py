@@ -56,9 +56,7 @@ def test_tapping_a_model_changes_bars_radar_and_graph(dashboard, demo_warehouse)
     expect(dashboard.get_by_text("How squeezenet1_1 groups the classes")).to_be_visible()
     _until(dashboard, lambda: plots.column(dashboard, MODEL_BARS, "top1") != before["bars"])
     _until(dashboard, lambda: plots.column(dashboard, GRAPH, "x") != before["graph"])
-    # The pinned model's polygon is drawn last, thick.
-    _until(dashboard, lambda: plots.column(dashboard, RADAR_LINES, "model")[-1] == "squeezenet1_1")
-    assert plots.column(dashboard, [*RADAR_LINES, "width"], "width")[-1] == 3
+    _until(dashboard, lambda: plots.thickest_line(dashboard) == "squeezenet1_1")
     expected = _rows(
         demo_warehouse,
         "SELECT class_id, top1 FROM class_accuracy WHERE model = 'demo:squeezenet1_1' ORDER BY top1 DESC, class_id",
@@ -80,19 +78,18 @@ def test_tapping_a_root_pins_it_everywhere(dashboard, demo_warehouse):
     plots.tap(dashboard, RADAR_DOTS, "root", "vehicle")
     expect(dashboard.get_by_text("Leaf classes of “vehicle”", exact=False)).to_be_visible()
     ids = {i for (i,) in _rows(demo_warehouse, "SELECT class_id FROM classes WHERE root_class = 'vehicle'")}
+    roots = [root for (root,) in _rows(demo_warehouse, "SELECT DISTINCT root_class FROM classes ORDER BY ALL")]
     _until(dashboard, lambda: set(plots.column(dashboard, ROOT_BARS, "class_id")) == ids)
     means = dict(_rows(demo_warehouse, "SELECT class_id, mean_top1 FROM class_spread WHERE root_class = 'vehicle'"))
-    drawn = zip(
-        plots.column(dashboard, ROOT_BARS, "class_id"), plots.column(dashboard, ROOT_BARS, "mean_top1"), strict=True
-    )
+    drawn = zip(plots.column(dashboard, ROOT_BARS, "class_id"), plots.column(dashboard, ROOT_BARS, "top1"), strict=True)
     assert dict(drawn) == pytest.approx(means)
     _until(
         dashboard,
         lambda: (
             {
-                root
+                roots[root]
                 for root, alpha in zip(
-                    plots.column(dashboard, GRAPH, "root_class"), plots.column(dashboard, GRAPH, "alpha"), strict=True
+                    plots.column(dashboard, GRAPH, "root"), plots.column(dashboard, GRAPH, "alpha"), strict=True
                 )
                 if alpha > 0.9
             }

@@ -86,7 +86,7 @@ def test_more_images_come_when_they_are_asked_for(view):
     first = view._strip.items
     view._more()
     assert len(view._strip.items) == 80
-    assert view._strip.items[:IMAGES_AT_ONCE] == first
+    assert [item for item in view._strip.items if item in first] == first
     assert not view._strip.more
 
 

@@ -244,7 +244,8 @@ def _equal(a: Any, b: Any) -> bool:
         return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return False
-    return all(_equal(x, y) if isinstance(x, np.ndarray) else x == y for x, y in zip(a, b, strict=True))
+    plain = not any(isinstance(x, np.ndarray) for x in (*a[:1], *b[:1]))
+    return a == b if plain else all(map(_equal, a, b))
 
 
 class _Drawn(NamedTuple):
