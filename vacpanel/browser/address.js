@@ -12,7 +12,8 @@ export function render({ model }) {
   }
   const gone = () => model.send_msg(location.search)
   window.addEventListener("popstate", gone)
-  model.on("query", write)
+  // After the views are painted: an entry in the history costs some milliseconds.
+  model.on("query", () => setTimeout(write, 150))
   model.on("remove", () => window.removeEventListener("popstate", gone))
   write()
   return document.createElement("div")

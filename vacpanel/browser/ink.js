@@ -3,10 +3,18 @@ globalThis.vacpanelInk ??= (figure) => {
   const view = Bokeh.index.find_one_by_id(figure.id)
   if (!view) return
   const ink = getComputedStyle(view.el.parentNode?.host ?? view.el).color
-  if (view.vacpanelInk === ink) return
-  view.vacpanelInk = ink
-  for (const axis of [...figure.left, ...figure.below])
-    if ("axis_label_text_color" in axis.attributes)
-      axis.setv({ axis_label_text_color: ink, major_label_text_color: ink }, { sync: false })
+  if (view.vacpanelInk !== ink) {
+    view.vacpanelInk = ink
+    for (const axis of [...figure.left, ...figure.below])
+      if ("axis_label_text_color" in axis.attributes)
+        axis.setv({ axis_label_text_color: ink, major_label_text_color: ink }, { sync: false })
+  }
+  // An axis whose labels get another length makes Bokeh lay the whole plot out again: it keeps the room that it has.
+  for (const axis of view.axis_views) {
+    if (axis.vacpanelRoom) continue
+    axis.vacpanelRoom = axis.get_size()
+    if (axis.model.tags.length) axis.vacpanelRoom.height = axis.model.tags[0]
+    axis.get_size = () => axis.model.visible ? axis.vacpanelRoom : { width: 0, height: 0 }
+  }
 }
 globalThis.vacpanelInk(figure)

@@ -11,6 +11,7 @@ from weakref import ref
 
 import holoviews as hv
 import numpy as np
+from bokeh.events import SelectionGeometry, Tap
 from bokeh.models import (
     BoxSelectTool,
     ColumnDataSource,
@@ -22,7 +23,6 @@ from bokeh.models import (
     MultiLine,
     Scatter,
     Segment,
-    TapTool,
     Text,
 )
 from panel.io import hold, unlocked
@@ -31,6 +31,14 @@ from vacpanel.browser import script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+
+Picked = hv.streams.Stream.define("Picked", index=[])
+"""The rows of the marks that the user tapped, or drew a box or lasso around.
+
+HoloViews' own ``Selection1D`` waits 10 ms for more to come and leaves Bokeh's selection behind, for which the plot is
+painted twice more.
+"""
 
 
 class LiveSource:
@@ -54,7 +62,7 @@ class LiveSource:
         # HoloViews keeps an element's hooks in a global store until the element dies, so nothing here may lead back to
         # the page: with strong references no session would ever be freed.
         self._drawn: list[_Drawn] = []
-        self._tappable = False
+        self._picked: ref[Any] | None = None
         # What was patched before the plot was rendered, or is rendered in another place, belongs to it all the same.
         self._columns: dict[str, Any] = {}
         self._ends: dict[str, tuple[float, float]] = {}
@@ -66,17 +74,31 @@ class LiveSource:
         renderer = plot.handles["glyph_renderer"]
         # What is selected is ours to show; Bokeh's own fading of the rest would contradict it.
         renderer.update(selection_glyph=None, nonselection_glyph=None)
-        if self._tappable:
-            for tool in plot.state.select({"type": (TapTool, BoxSelectTool, LassoSelectTool)}):
-                tool.renderers = [renderer]  # what only decorates is not for tapping
-                if isinstance(tool, TapTool):
-                    tool.update(behavior="inspect", callback=CustomJS(args={"figure": plot.state}, code=script("tap")))
+        if self._picked is not None:
+            self._listen(plot.state, renderer)
         _dress(plot.state)
         self._take(source, plot)
         styles: dict[str, Any] = {name: {"field": column} for name, column in self._fields.items()}
         if self._palette:
             styles["fill_color"]["transform"] = _by_number(self._palette)
         renderer.glyph.update(**styles)
+
+    def _listen(self, figure: Any, renderer: Any) -> None:
+        """Let the page tell which marks were picked."""
+        picked = self._picked
+        # A model that does nothing, for a property that no plot is painted for.
+        pick = CustomJS(code="")
+
+        def told(attr: str, old: list[int], new: list[int]) -> None:  # noqa: ARG001
+            if picked is not None and (stream := picked()) is not None:
+                stream.event(index=new[1:])  # behind the number of the event: the same may be picked again
+
+        pick.on_change("tags", told)
+        args = {"figure": figure, "renderer": renderer, "pick": pick}
+        figure.js_on_event(Tap, CustomJS(args=args, code=script("tap")))
+        for tool in figure.select({"type": (BoxSelectTool, LassoSelectTool)}):
+            tool.renderers = [renderer]  # what only decorates is not for selecting
+        figure.js_on_event(SelectionGeometry, CustomJS(args=args, code=script("lasso")))
 
     def _take(self, source: ColumnDataSource, plot: Any) -> None:
         """Remember a source and the plot it is drawn in, and give it what was patched before."""
@@ -118,19 +140,18 @@ class LiveSource:
         one, several
             Usually set the state; all that they cause reaches the browser in one message.
         """
-        self._tappable = True
 
         def selected(index: list[int]) -> None:
-            if not index:
-                return
             with hold():
-                self._clear_selection()
                 if several is None or len(index) == 1:
                     one(index[-1])
                 else:
                     several(sorted(index))
 
-        hv.streams.Selection1D(source=element).add_subscriber(selected)
+        # The stream lives as long as the element: HoloViews' registry holds it.
+        stream = Picked(source=element)
+        stream.add_subscriber(selected)
+        self._picked = ref(stream)
 
     def source(self) -> ColumnDataSource | None:
         """Return the source in the place where the element was drawn last."""
@@ -150,13 +171,6 @@ class LiveSource:
         with unlocked():
             for drawn in self._drawn:
                 drawn.label_y(text)
-
-    def _clear_selection(self) -> None:
-        """Undo Bokeh's own selection, so that a second tap on the same mark is an event again."""
-        with unlocked():
-            for source in self._sources():
-                if source.selected.indices:
-                    source.selected.indices = []
 
     def _sources(self) -> list[ColumnDataSource]:
         """Return the sources that still exist."""
@@ -221,6 +235,9 @@ def _dress(figure: Any) -> None:
             minor_tick_line_color=None,
             axis_label_text_font_style="normal",
         )
+    for grid in figure.grid:
+        # Bokeh asks the style sheet for the colours of a grid that is not there, too.
+        grid.visible = grid.visible and grid.grid_line_color is not None
     figure.js_on_change("inner_width", CustomJS(args={"figure": figure}, code=script("ink")))
 
 
@@ -274,6 +291,16 @@ def quiet_toolbar(plot: Any, element: Any) -> None:  # noqa: ARG001
     figure.toolbar.update(autohide=True, logo=None)
     figure.toolbar_inner = True
     figure.outline_line_width = 0
+
+
+def axis_room(pixels: int) -> Callable[[Any, Any], None]:
+    """Return a hook that keeps the same room for the x axis and its names, whichever are in sight."""
+
+    def hook(plot: Any, element: Any) -> None:  # noqa: ARG001
+        for axis in plot.state.xaxis:
+            axis.tags = [pixels]
+
+    return hook
 
 
 def ticks_at(positions: list[float]) -> Callable[[Any, Any], None]:
