@@ -75,7 +75,7 @@ class Predicate:
 
     def sql(self) -> str:
         """Return the same condition with the values written into it, to be read, copied and run."""
-        return self._text(_literal)
+        return self._text(literal)
 
     def _text(self, write: Callable[[Any], str]) -> str:
         conditions = []
@@ -101,7 +101,8 @@ def _members(values: Sequence[Any], write: Callable[[Any], str]) -> str:
     return "(" + ", ".join(write(value) for value in values) + ")"
 
 
-def _literal(value: Any) -> str:
+def literal(value: str | float) -> str:
+    """Return a value as it is written in SQL, text in quotes."""
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
     if isinstance(value, float):

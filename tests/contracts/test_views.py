@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
+import duckdb
 import holoviews as hv
 import panel as pn
 import pytest
@@ -14,6 +15,7 @@ from etl.plugins import load, plugins
 from vacpanel import serving
 from vacpanel.state import Selection
 from vacpanel.views.base import View
+from warehouse.predicate import Predicate
 
 VIEWS = sorted(plugins("vacpanel.views"))
 pytestmark = pytest.mark.parametrize("name", VIEWS)
@@ -63,6 +65,25 @@ def test_it_renders_and_follows_every_part_of_the_state(name, demo_warehouse):
         assert {p: getattr(state, p) for p in expected} == expected
     state.generation += 1
     assert view.heading
+
+
+def test_it_gives_its_data_and_the_query_for_them(name, demo_warehouse, empty_warehouse):
+    opened = serving.open_warehouse(demo_warehouse)
+    models = list(map(str, opened.models()["model"]))
+    view = load("vacpanel.views", name)(opened, Selection(generation=opened.generation))
+    for changes in (
+        {},
+        {"model": models[0], "root": opened.roots()[0], "classes": [3, 9]},
+        {"filter": Predicate(roots=("animal", "it's"), models=tuple(models[:2]), min_confidence=0.5)},
+        {"filter": Predicate(correct=False), "second": models[1]},
+        {"filter": Predicate(images=(1, 2)), "graph": "all-images"},
+    ):
+        view.state.param.update(**changes)
+        with duckdb.connect(str(demo_warehouse / "warehouse.duckdb"), read_only=True) as anybody:
+            assert view.data().equals(anybody.sql(view.sql()).pl())
+    empty = load("vacpanel.views", name)(serving.open_warehouse(empty_warehouse))
+    assert empty.data().is_empty()
+    assert empty.data().columns
 
 
 def test_it_is_freed_with_its_session(name, demo_warehouse):

@@ -11,11 +11,14 @@ from bokeh.models import AdaptiveTicker, CustomJSTickFormatter, NumeralTickForma
 
 from vacpanel.palette import NEUTRAL, root_colors
 from vacpanel.views.base import PlotView
-from vacpanel.views.live import LiveGlyph, LiveSource, quiet_toolbar
+from vacpanel.views.live import LiveGlyph, LiveSource, axis_room, quiet_toolbar
 from vacpanel.views.lookup import lookup_hover
+from vacpanel.views.queries import among, rate, rates
 from vacpanel.words import count
+from warehouse.predicate import literal
 
 HALF = 0.42  # half the width of a bar whose rank is its position
+ROOM = 58  # px below the bars, for 13 slanted letters
 FEW = 60  # classes up to which the dots of the pinned model have an outline
 NOTHING_LEFT = "no images under this filter"
 
@@ -77,7 +80,7 @@ class _RankedBars(PlotView):
         bars = hv.Rectangles(corners, ["x0", "y0", "x1", "y1"]).opts(
             line_alpha=0,
             alpha=0.9,
-            tools=[hover, "tap"],
+            tools=[hover],
             xlim=self._xlim(),
             ylim=self._ylim(),
             xlabel="",
@@ -87,7 +90,14 @@ class _RankedBars(PlotView):
             responsive=True,
             min_height=110,
             toolbar="right",
-            hooks=[self._bars.hook, *self.overlays(), self._marks.hook, _name_ticks(names), quiet_toolbar],
+            hooks=[
+                self._bars.hook,
+                *self.overlays(),
+                self._marks.hook,
+                _name_ticks(names),
+                axis_room(ROOM),
+                quiet_toolbar,
+            ],
             default_tools=["xpan", "xwheel_zoom", "reset"],
             active_tools=["xwheel_zoom"],
             fontsize={"ticks": "7pt", "labels": "8pt"},
@@ -154,6 +164,11 @@ class ModelBars(_RankedBars):
         "Colours are root classes. Turn the wheel to zoom, drag to move, tap a bar to select the class."
     )
 
+    def sql(self) -> str:
+        """Return the query for the pinned model's accuracy on every class, best first."""
+        of = rates(self.where, "class_id", "class_name", "root_class", also=f"model = {literal(self.state.model)}")
+        return f"{of} ORDER BY {rate(self.where)} DESC, class_id"
+
     def columns(self) -> dict[str, Any]:
         """Return the pinned model's class accuracies."""
         found = self.tally.class_accuracy(self.state.model)
@@ -202,6 +217,20 @@ class RootBars(_RankedBars):
         "Every bar is a class of the pinned root: the mean accuracy of all models that the filter leaves. "
         "The line runs from the worst to the best model, the dot is the pinned model. Tap a bar to select the class."
     )
+
+    def sql(self) -> str:
+        """Return the query for mean and range over models of the root's classes, and the pinned model's value."""
+        top = rate(self.where)
+        kept = among("model", self.state.filter.models) if self.state.filter.models else "true"
+        return (
+            f"SELECT class_id, class_name, root_class, max(images) FILTER ({kept}) AS images,"
+            f" count(*) FILTER ({kept}) AS models, min({top}) FILTER ({kept}) AS min_{top},"
+            f" max({top}) FILTER ({kept}) AS max_{top}, avg({top}) FILTER ({kept}) AS mean_{top},"
+            f" max({top}) FILTER (model = {literal(self.state.model)}) AS pinned_{top}"
+            f" FROM ({rates(self.where, 'model', 'class_id', 'class_name', 'root_class')})"
+            f" WHERE root_class = {literal(self.state.root)} GROUP BY class_id, class_name, root_class"
+            f" HAVING count(*) FILTER ({kept}) > 0 ORDER BY mean_{top} DESC, class_id"
+        )
 
     def columns(self) -> dict[str, Any]:
         """Return mean and range over models of the root's classes, and the pinned model's value."""

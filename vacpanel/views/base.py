@@ -2,39 +2,58 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import io
+import logging
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import duckdb
 import holoviews as hv
 import panel as pn
 import param
+from holoviews.plotting import bokeh as _bokeh  # noqa: F401  (registers its renderer)
 
+from vacpanel import notebook
 from vacpanel.state import Selection
-from vacpanel.views.text import HEAD_CSS, empty, line
+from vacpanel.views.head import ViewHead
+from vacpanel.views.text import empty
+from warehouse import VacpanelError
 
 if TYPE_CHECKING:
+    import polars as pl
+    from panel.models.esm import DataEvent
     from panel.viewable import Viewable
 
     from warehouse import Warehouse
     from warehouse.predicate import Predicate
     from warehouse.tally import Tally
 
-if "bokeh" not in hv.Store.renderers:
-    hv.extension("bokeh", logo=False)
+# Not by hv.extension: in a notebook that loads Bokeh from a CDN.
+if hv.Store.current_backend not in hv.Store.renderers:
+    hv.Store.set_current_backend("bokeh")
+logger = logging.getLogger(__name__)
 # Canvas is 55 ms faster than WebGL below ten thousand points where no GPU draws the page.
 hv.renderer("bokeh").webgl = False
 
 CARD_CSS = """
 :host { border: 1px solid rgba(128, 128, 128, .3); border-radius: 6px; overflow: hidden;
         background: var(--vac-surface, transparent); }
+:host(:popover-open) { inset: 8px !important; width: auto !important; height: auto !important; margin: 0 !important;
+        max-width: none; max-height: none; color: inherit; background: var(--vac-surface, Canvas);
+        box-shadow: 0 0 0 100vmax rgba(0, 0, 0, .45); }
 """
+FORMATS = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
 
 class View(pn.viewable.Viewer):
     """A linked view of one warehouse.
 
-    Subclasses draw in `body`, declare what they show in `heading`, and react to `state`. The contract, which
-    ``tests/contracts/test_views.py`` holds for every registered view: it renders on an empty and on a filled
-    warehouse, follows the state, writes to the state only what the user did, and is freed with its session.
+    Subclasses draw in `body`, declare what they show in `heading`, say in `sql` which rows stand behind that, and react
+    to `state`. The contract, which ``tests/contracts/test_views.py`` holds for every registered view: it renders on an
+    empty and on a filled warehouse, follows the state, writes to the state only what the user did, gives its data, and
+    is freed with its session.
 
     Parameters
     ----------
@@ -45,6 +64,7 @@ class View(pn.viewable.Viewer):
     """
 
     heading = param.String(default="", doc="One line that says what is shown now.")
+    action = param.String(default="", doc="Label of a button in the head, see `act`; none where empty.")
     state = param.ClassSelector(class_=Selection, doc="The selection this view reads and writes.")
 
     title: ClassVar[str] = ""
@@ -54,9 +74,33 @@ class View(pn.viewable.Viewer):
     """Conditions of the filter that this view does not apply: it shows what they leave out, faintly, to choose from."""
 
     def __init__(self, warehouse: Warehouse, state: Selection | None = None, **params: Any) -> None:
+        notebook.prepare()
         super().__init__(state=state if state is not None else Selection(generation=warehouse.generation), **params)
         self.warehouse = warehouse
         self._frame: Viewable | None = None
+
+    def sql(self) -> str:
+        """Return the query for the rows behind what is shown now; by default the predictions that count.
+
+        It holds all its values and runs on the warehouse with any DuckDB client.
+        """
+        return f"SELECT * FROM predictions WHERE {self.where.sql()} ORDER BY model, image_id"
+
+    def data(self) -> pl.DataFrame:
+        """Return the rows behind what is shown now, under the current state and filter: the answer to `sql`."""
+        return self.warehouse.sql(self.sql()).pl()
+
+    def act(self, page: str) -> tuple[str, str, bytes]:
+        """Do what the button in the head is for; return name, MIME type and content of a file to be saved.
+
+        Called in a thread of its own, and only where `action` names the button.
+
+        Parameters
+        ----------
+        page
+            The address of the page, without its query; empty where there is none.
+        """
+        raise NotImplementedError
 
     @property
     def where(self) -> Predicate:
@@ -80,10 +124,11 @@ class View(pn.viewable.Viewer):
     def __panel__(self) -> Viewable:
         """Return heading, help and drawing as one framed panel."""
         if self._frame is None:
-            heading = line(self.param.heading, HEAD_CSS, margin=(7, 0, 2, 10), sizing_mode="stretch_width")
-            tip = pn.widgets.TooltipIcon(value=self.help_text, margin=(4, 6, 0, 4), align="center")
+            head = ViewHead(heading=self.heading, action=self.action, help=self.help_text)
+            self.param.watch(lambda event: head.param.update(**{event.name: event.new}), ["heading", "action"])
+            head.on_msg(lambda event: self._asked(head, event))
             self._frame = pn.Column(
-                pn.Row(heading, tip, sizing_mode="stretch_width"),
+                head,
                 self.body(),
                 sizing_mode="stretch_both",
                 stylesheets=[CARD_CSS],
@@ -91,6 +136,42 @@ class View(pn.viewable.Viewer):
                 css_classes=["vac-view", f"vac-{type(self).__name__.lower()}"],
             )
         return self._frame
+
+    def _asked(self, head: ViewHead, event: DataEvent) -> None:
+        """Give the page what its menu asks for, beside the event loop: a large warehouse takes its time."""
+        asked = event.data if isinstance(event.data, dict) else {}
+        wanted, page = asked.get("do"), asked.get("page")
+        if wanted == "sql":
+            head.give(sql=f"{self.sql()};")
+            return
+        if wanted not in FORMATS and not (wanted == "act" and self.action):
+            return
+
+        async def give() -> None:
+            try:
+                name, mime, content = await asyncio.to_thread(self._file, wanted, page if isinstance(page, str) else "")
+            except (VacpanelError, duckdb.Error, OSError) as error:
+                logger.exception("%s could not be exported", type(self).__name__)
+                head.give(failed=str(error))
+                return
+            head.give(name=name, type=mime, data=base64.b64encode(content).decode())
+
+        pn.state.execute(give)
+
+    def _file(self, wanted: str, page: str) -> tuple[str, str, bytes]:
+        if wanted == "act":
+            return self.act(page)
+        buffer, frame = io.BytesIO(), self.data()
+        if wanted == "csv":
+            frame.write_csv(buffer)
+        else:
+            frame.write_parquet(buffer)
+        return f"{file_stem(type(self).__name__)}.{wanted}", FORMATS[wanted], buffer.getvalue()
+
+
+def file_stem(name: str) -> str:
+    """Return the name of a view as files are named: ``ModelBars`` is ``vacpanel-model-bars``."""
+    return "vacpanel-" + re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
 
 
 class PlotView(View):

@@ -12,7 +12,9 @@ from vacpanel.views.base import View
 from vacpanel.views.chips import Chips
 from vacpanel.views.class_graph import ClassGraph
 from vacpanel.views.image_graph import ImageGraph
+from vacpanel.views.queries import among, rates
 from vacpanel.views.text import SELECT_CSS, empty
+from warehouse.predicate import literal
 
 if TYPE_CHECKING:
     from panel.viewable import Viewable
@@ -57,6 +59,26 @@ class Distribution(View):
         self._other.param.watch(self._other_chosen, "value")
         self._how = pn.widgets.Select.from_param(self.state.param.comparison, label="", options=COMPARISONS, **SMALL)
         self.redraw()
+
+    def sql(self) -> str:
+        """Return the query for what the points stand for: t-SNE coordinates as they are in the warehouse."""
+        state = self.state
+        if state.graph == "classes":
+            models = among("l.model", [name for name in (state.model, state.second) if name])
+            return (
+                "SELECT l.model, l.class_id, c.class_name, c.root_class, x, y, r.* EXCLUDE (model, class_id)"
+                " FROM class_layout AS l JOIN classes AS c ON c.class_id = l.class_id"
+                f" LEFT JOIN ({rates(self.where, 'model', 'class_id')}) AS r"
+                " ON r.model = l.model AND r.class_id = l.class_id"
+                f" WHERE {models} ORDER BY l.model, l.class_id"
+            )
+        where = state.filter.without("models") if state.graph == "images" else state.filter
+        of = f"model = {literal(state.model)} AND " if state.graph == "images" else ""
+        return (
+            "SELECT l.model, l.image_id, i.class_id, x, y, i.path FROM image_layout AS l"
+            f" JOIN images AS i ON i.image_id = l.image_id WHERE (l.model, l.image_id) IN"
+            f" (SELECT (model, image_id) FROM predictions WHERE {of}{where.sql()}) ORDER BY l.model, l.image_id"
+        )
 
     def body(self) -> Viewable:
         """Return the graph between its choosers and its legend."""

@@ -15,6 +15,7 @@ from vacpanel.palette import NEUTRAL, model_colors, root_colors
 from vacpanel.views.base import PlotView
 from vacpanel.views.chips import Chips
 from vacpanel.views.live import LiveGlyph, LiveSource, square_units
+from vacpanel.views.queries import rates
 from vacpanel.words import thousands
 
 if TYPE_CHECKING:
@@ -64,6 +65,13 @@ class Radar(PlotView):
     def body(self) -> Viewable:
         """Return the radar over its selectable legend."""
         return pn.Column(self._box, self._legend, sizing_mode="stretch_both", margin=0)
+
+    def sql(self) -> str:
+        """Return the query for the accuracy of every model on every root class."""
+        return (
+            f"SELECT m.model, label, r.* EXCLUDE (model) FROM ({rates(self.where, 'model', 'root_class')}) AS r"
+            " JOIN models AS m ON m.model = r.model ORDER BY m.model, root_class"
+        )
 
     def draw(self) -> Any:
         """Return rings, spokes, names, polygons."""
@@ -127,7 +135,7 @@ class Radar(PlotView):
         layers = (self._grid, self._spoke, self._all, self._compared, self._pinned, self._corners)
         dots = hv.Points((x, y), ["x", "y"]).opts(
             line_color=None,
-            tools=[HoverTool(tooltips=[("root class", "@root"), ("images", "@images{0,0}")]), "tap"],
+            tools=[HoverTool(tooltips=[("root class", "@root"), ("images", "@images{0,0}")])],
             xlim=(-EDGE, EDGE),
             ylim=(-1.3, 1.3),
             xaxis=None,

@@ -15,6 +15,7 @@ from vacpanel.views.base import PlotView
 from vacpanel.views.chips import Chips
 from vacpanel.views.labels import log_ticks, placing_labels
 from vacpanel.views.live import LiveGlyph, LiveSource, quiet_toolbar, ticks_at
+from vacpanel.views.queries import rates
 from vacpanel.views.text import SELECT_CSS
 from vacpanel.words import count, short_number
 
@@ -55,6 +56,13 @@ class Scatter(PlotView):
         self._table: dict[str, Any] = {}
         super().__init__(warehouse, state, **params)
         self._families.on_click(self._family_clicked)
+
+    def sql(self) -> str:
+        """Return the query for cost and accuracy of every model."""
+        return (
+            f"SELECT m.model, label, family, parameters, flops, latency_ms, input_size, r.* EXCLUDE (model)"
+            f" FROM models AS m LEFT JOIN ({rates(self.where, 'model')}) AS r ON r.model = m.model ORDER BY m.model"
+        )
 
     def draw(self) -> Any:
         """Return points, the ring of the pinned model, and labels."""
@@ -106,7 +114,7 @@ class Scatter(PlotView):
         self._ring.patch(**self._ring_data())
         self._text.patch(x=[], y=[], text=[], align=[], dx=[], dy=[])  # the page places them
         points = hv.Points({"x": self._x, "y": accuracy["y"]}, ["x", "y"]).opts(
-            tools=[_hover(), "tap", "box_select", "lasso_select"],
+            tools=[_hover(), "box_select", "lasso_select"],
             logx=True,
             xlim=xlim,
             ylim=ylim,

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import panel as pn
 import param
+import polars as pl
 from panel.io import hold
 
 from vacpanel import methods, serving
@@ -18,6 +20,7 @@ from vacpanel.controller import Controller, Row
 from vacpanel.views.base import View
 from vacpanel.views.maps import commit_threshold, group_of
 from vacpanel.views.on_classes import OnClasses
+from vacpanel.views.queries import among, rate, rates
 from vacpanel.views.similarity import SimilarityMatrix, matrix
 from vacpanel.views.spread import Spread
 from vacpanel.views.text import empty
@@ -139,6 +142,50 @@ class Supplement(View):
     @param.depends("state.threshold", watch=True)
     def _threshold_changed(self) -> None:
         self._matrix.threshold = self.state.threshold
+
+    # -- the rows behind it -----------------------------------------------------------------------------------------
+
+    def sql(self) -> str:
+        """Return the query for the page in sight: classes by range, models on classes, or the compared maps."""
+        top = rate(self.where)
+        if self._chooser.value == MAPS:
+            digests = among("digest", (row.digest for row in self._compared))
+            return f"SELECT * FROM explanations WHERE {digests} ORDER BY model, method"
+        if self._chooser.value == ON_CLASSES:
+            return (
+                f"SELECT m.model, label, r.* EXCLUDE (model) FROM"
+                f" ({rates(self.where, 'model', 'class_id', 'class_name', 'root_class')}) AS r"
+                f" JOIN models AS m ON m.model = r.model WHERE {among('class_id', self.state.classes)}"
+                " ORDER BY class_id, m.model"
+            )
+        return (
+            "SELECT class_id, class_name, root_class, max(images) AS images, count(*) AS models,"
+            f" min({top}) AS min_{top}, max({top}) AS max_{top}, max({top}) - min({top}) AS range_{top},"
+            f" avg({top}) AS mean_{top}"
+            f" FROM ({rates(self.where, 'model', 'class_id', 'class_name', 'root_class')})"
+            f" GROUP BY class_id, class_name, root_class ORDER BY range_{top} DESC, class_id"
+        )
+
+    def data(self) -> pl.DataFrame:
+        """Return the answer to `sql`; for the compared maps their similarities, one row a pair."""
+        if self._chooser.value != MAPS:
+            return super().data()
+        pairs = np.array(self._matrix.values, dtype=float).reshape(len(self._compared), -1)
+        return pl.DataFrame(
+            [
+                {
+                    "model": one.model,
+                    "method": one.method,
+                    "other_model": other.model,
+                    "other_method": other.method,
+                    "image_id": one.image_id,
+                    "measure": self._matrix.measure,
+                    "similarity": float(value),
+                }
+                for one, values in zip(self._compared, pairs, strict=True)
+                for other, value in zip(self._compared, values, strict=True)
+            ]
+        )
 
     # -- after a comparison -----------------------------------------------------------------------------------------
 

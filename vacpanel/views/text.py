@@ -9,10 +9,6 @@ import panel as pn
 
 FONT = "font-family: var(--bokeh-base-font, system-ui, sans-serif);"
 EMPTY_CSS = f":host {{ color: #8a8f98; {FONT} font-size: 13px; text-align: center; }}"
-HEAD_CSS = f"""
-:host {{ {FONT} font-size: 13px; font-weight: 600; line-height: 1.25; }}
-.bk-clearfix {{ white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }}
-"""
 GALLERY_CSS = f"""
 :host {{ {FONT} font-size: 12px; text-align: center; }}
 .gallery {{ display: flex; flex-wrap: wrap; gap: 10px; }}

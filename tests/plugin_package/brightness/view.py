@@ -8,6 +8,7 @@ import panel as pn
 import param
 
 from vacpanel.views.base import View
+from warehouse.predicate import literal
 
 if TYPE_CHECKING:
     from panel.viewable import Viewable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 QUERY = """
 SELECT image_id, path, class_name AS prediction, confidence
 FROM predictions JOIN images USING (image_id) JOIN classes ON classes.class_id = predicted_class_id
-WHERE model = ? ORDER BY confidence, image_id LIMIT 10
+WHERE model = {} ORDER BY confidence, image_id LIMIT 10
 """
 
 
@@ -36,7 +37,7 @@ class Doubts(View):
     @param.depends("state.model", "state.generation", watch=True)
     def follow(self) -> None:
         """Show the state."""
-        rows = self.warehouse.sql(QUERY, [self.state.model]).fetchall()
+        rows = self.warehouse.sql(self.sql()).fetchall()
         self.heading = f"Doubts of {self.state.model}" if rows else "Pin a model to see its doubts"
         self._list[:] = [
             pn.widgets.Button(
@@ -44,6 +45,10 @@ class Doubts(View):
             )
             for image, path, prediction, confidence in rows
         ]
+
+    def sql(self) -> str:
+        """Return the query for the rows behind the view, with its values: the menu of the view saves and copies it."""
+        return QUERY.format(literal(self.state.model))
 
     def select(self, image: int) -> None:
         """Write to the state what the user did."""

@@ -1,0 +1,32 @@
+"""The head of a view: what is shown, what that means, and a menu of what can be done with it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import param
+from panel.custom import JSComponent
+
+from vacpanel.browser import script, style
+
+
+class ViewHead(JSComponent):
+    """One line over a view, with a tip, a menu and, where a view has an action, a button for it.
+
+    The menu enlarges the view and saves what it shows: pictures are made by the page, data by the server when they are
+    asked for. Texts are set as text, never as HTML.
+    """
+
+    heading = param.String(default="", doc="What is shown now.")
+    help = param.String(default="", doc="What that means.")
+    action = param.String(default="", doc="Label of the view's own button; none where empty.")
+
+    _esm = script("copy", "head")
+    _stylesheets: ClassVar[list[str]] = [style("head")]
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**({"sizing_mode": "stretch_width", "margin": 0} | params))
+
+    def give(self, **answer: str) -> None:
+        """Answer the page: ``sql`` to copy, a file to save (``name``, ``type``, ``data`` in base64), or ``failed``."""
+        self._send_msg(answer)
