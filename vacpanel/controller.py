@@ -7,6 +7,7 @@ class, one model over several classes.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import time
 from dataclasses import dataclass, field, replace
@@ -18,9 +19,10 @@ import param
 
 from vacpanel import serving
 from vacpanel.words import count, flag_words
-from warehouse import VacpanelError
+from warehouse import UserError, VacpanelError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future
 
     import numpy as np
@@ -207,6 +209,37 @@ class Controller(param.Parameterized):
         made = f"{count(self.total - failed, 'map')} in {time.monotonic() - started:.1f} s"
         self._end(run, f"{made}, {failed} failed" if failed else made)
 
+    def finish(self, progress: Callable[[float, int], None] = lambda _done, _total: None) -> list[Row]:
+        """Run the task and wait for it, for those who have no page to look at; `rows` stays as it is.
+
+        Parameters
+        ----------
+        progress
+            Called several times a second with the maps that are done, parts included, and the number of all.
+
+        Raises
+        ------
+        UserError
+            If the selection is no task, as `Task.problem` says.
+        """
+        task = self.task()
+        if task.problem:
+            raise UserError(task.problem)
+        run, facts = _Run(task, *self._how()), _facts(self.warehouse, task)
+        rows = [Row(*asked, facts=facts[asked[:2]]) for asked in task.maps]
+        try:
+            run.ask(serving.explanation_service(self.warehouse), self._client)
+            while not all(row.finished for row in rows):
+                left = [future for future in run.futures if not future.done()]
+                concurrent.futures.wait(left, UPDATE_EVERY, concurrent.futures.FIRST_COMPLETED)
+                rows = [row if row.finished else run.now(i, row) for i, row in enumerate(rows)]
+                progress(sum(1.0 if row.finished else row.fraction for row in rows), len(rows))
+        finally:
+            run.withdraw()  # of use when the user interrupts
+        if any(row.digest and not row.facts["cached"] for row in rows):
+            serving.publish_soon(self.warehouse)
+        return rows
+
     def _look(self, run: _Run) -> None:
         rows = [row if row.finished else run.now(i, row) for i, row in enumerate(self.rows)]
         new = [row for row, before in zip(rows, self.rows, strict=True) if row.finished and row is not before]
@@ -312,6 +345,7 @@ def _finished(row: Row, future: Future[Explanation]) -> Row:
         "seconds": result.seconds,
         "cached": result.cached,
         "flags": [flag_words(flag) for flag in result.flags],
+        "measures": dict(result.measures),
     }
     return replace(
         row,

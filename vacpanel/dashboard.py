@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections import Counter
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import panel as pn
 import param
+from tqdm import tqdm
 
 from etl.plugins import load, plugins
-from vacpanel import link, serving
+from vacpanel import link, notebook, serving
 from vacpanel.controller import Controller
+from vacpanel.explained import ExplainedMaps
+from vacpanel.selected import SelectedRows
 from vacpanel.state import URL_KEYS, Selection
 from vacpanel.views.filter_bar import FilterBar
 from vacpanel.words import count
+from warehouse import UserError
 from warehouse.progress import read_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from panel.viewable import Viewable
@@ -44,11 +51,14 @@ class Dashboard(pn.viewable.Viewer):
     >>> from vacpanel import Dashboard
     >>> dashboard = Dashboard("demo-warehouse")  # doctest: +SKIP
     >>> dashboard.state.model = "demo:resnet18"  # doctest: +SKIP
+    >>> dashboard.selection.frame  # doctest: +SKIP
+    >>> dashboard.explain(models=["demo:resnet18", "demo:alexnet"], images=[7]).maps  # doctest: +SKIP
     """
 
     state = param.ClassSelector(class_=Selection, doc="The selection, shared by all views.")
 
     def __init__(self, path: str | Path, **params: Any) -> None:
+        notebook.prepare()
         self.warehouse: Warehouse = serving.open_warehouse(path)
         self.warehouse.refresh()
         super().__init__(state=params.pop("state", None) or Selection(generation=self.warehouse.generation), **params)
@@ -60,6 +70,87 @@ class Dashboard(pn.viewable.Viewer):
             self.views[name] = load("vacpanel.views", name)(self.warehouse, self.state)
         self.filter_bar = FilterBar(self.warehouse, self.state)
         self._layout: Viewable | None = None
+
+    @property
+    def selection(self) -> SelectedRows:
+        """The selected predictions: ``.frame`` for polars, ``.relation`` for DuckDB, ``.sql`` to take along."""
+        return SelectedRows(self.warehouse, self.state)
+
+    def explain(
+        self,
+        models: str | Sequence[str] | None = None,
+        images: int | Sequence[int] | None = None,
+        methods: str | Sequence[str] | None = None,
+        *,
+        classes: int | Sequence[int] | None = None,
+        target: str | int | None = None,
+        parameters: dict[str, dict[str, Any]] | None = None,
+        progress: bool = True,
+    ) -> ExplainedMaps:
+        """Explain what is selected, or what is given, and wait for it.
+
+        What is not given is taken from `state`. The dashboard's own table shows the maps, too, if it was the state
+        that was explained.
+
+        Parameters
+        ----------
+        models
+            Names of models, such as ``"demo:resnet18"``.
+        images
+            Image ids.
+        methods
+            Names of methods, such as ``"score-cam"``; ``vacpanel methods`` lists them.
+        classes
+            Class ids: their images are explained where no image is given.
+        target
+            The class to explain: ``"predicted"``, ``"true"`` or a class id.
+        parameters
+            Parameters of the methods that differ from the published ones, by method.
+        progress
+            Whether a bar says how far the work is.
+
+        Returns
+        -------
+        ExplainedMaps
+            ``.maps``, a list of arrays; ``.frame``, a polars frame that says what each is; ``.heatmap(row)``.
+
+        Raises
+        ------
+        UserError
+            If something is not known, or nothing is selected; the sentence says what is missing.
+        """
+        given = {
+            "models": _listed(models),
+            "images": _listed(images),
+            "methods": _listed(methods),
+            "classes": _listed(classes),
+            "target": None if target is None else str(target),
+            "parameters": parameters,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        if "classes" in given and "images" not in given:
+            given["images"] = []
+        state = Selection(**{name: copy(getattr(self.state, name)) for name in URL_KEYS} | given)
+        if notices := self._restrict(state):
+            raise UserError(" ".join(notices))
+        with tqdm(desc="Explaining", unit="map", disable=not progress, file=sys.stderr) as bar:
+
+            def tell(done: float, total: int) -> None:
+                bar.total, bar.n = total, round(done, 2)
+                bar.refresh()
+
+            rows = Controller(self.warehouse, state).finish(tell)
+        if not given:
+            self._show_in_table()
+        return ExplainedMaps(self.warehouse, rows, state.threshold)
+
+    def _show_in_table(self) -> None:
+        """Let the page ask for what was just explained: the answers come from the cache."""
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:  # a script, without a page
+            return
+        self._showing = running.create_task(self.controller.run())
 
     def reset(self) -> None:
         """Show what a first visit shows."""
@@ -121,19 +212,22 @@ class Dashboard(pn.viewable.Viewer):
 
     def _read(self, query: str, state: Selection) -> list[str]:
         given = link.names(query)
-        notices = link.read(query, state)
+        notices = link.read(query, state) + self._restrict(state)
+        # A link that says that nothing is pinned means it; one that names what is not there means something.
+        self._choose_defaults(state, but=given if not notices else set())
+        return notices
+
+    def _restrict(self, state: Selection) -> list[str]:
+        """Drop from a state what the warehouse does not hold; return a sentence for each."""
         known = "SELECT image_id FROM images WHERE list_contains(?::INTEGER[], image_id)"
         named = [*state.images, *state.filter.images]
-        notices += state.restrict(
+        return state.restrict(
             model=map(str, self.warehouse.models()["model"]),
             root=self.warehouse.roots(),
             **{"class": map(int, self.warehouse.classes()["class_id"])},
             image=(image_id for (image_id,) in self.warehouse.sql(known, [named]).fetchall()),
             method=plugins("vacpanel.methods"),
         )
-        # A link that says that nothing is pinned means it; one that names what is not there means something.
-        self._choose_defaults(state, but=given if not notices else set())
-        return notices
 
     def _slot(self, slot: str) -> list[View]:
         return [view for view in self.views.values() if view.slot == slot]
@@ -160,6 +254,13 @@ class Dashboard(pn.viewable.Viewer):
                 rows.append(pn.Row(*_weigh(extra, 1.0), height=TOP, sizing_mode="stretch_width", margin=0))
             self._layout = pn.Column(*rows, sizing_mode="stretch_width", margin=0)
         return self._layout
+
+
+def _listed(value: Any) -> list[Any] | None:
+    """Return one value, or several, as a list."""
+    if value is None:
+        return None
+    return [value] if isinstance(value, str | int) else list(value)
 
 
 def _weigh(items: list[Any], weight: float) -> list[Viewable]:

@@ -106,7 +106,7 @@ class Media:
         geometry = self._card(key).geometry
         if geometry is not None and geometry.crop is not None:  # a square, whatever the image
             return geometry.crop, geometry.crop
-        return self._picture(int(image_id), key).size
+        return self.picture(int(image_id), key).size
 
     @staticmethod
     def preview(image_id: int, key: str, attention: np.ndarray) -> str:
@@ -163,14 +163,14 @@ class Media:
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         return "image/jpeg", render.encode(picture, "JPEG")
 
-    def _picture(self, image_id: int, key: str) -> Image.Image:
-        """Return what the model saw, by the geometry its card records."""
+    def picture(self, image_id: int, key: str) -> Image.Image:
+        """Return what the model with this key sees of an image, by the geometry that its card records."""
         card = self._card(key)
         return seen(open_image(self.warehouse.image(image_id).file), card.model, card.preprocess)
 
     def _seen(self, key: str, image_id: int) -> tuple[str, bytes]:
         # Fine enough for the colours of a region to be counted.
-        picture = layers.shown(self._picture(image_id, key))
+        picture = layers.shown(self.picture(image_id, key))
         return "image/jpeg", render.encode(picture, "JPEG", quality=92, subsampling=0)
 
     def _card(self, key: str) -> _Card:

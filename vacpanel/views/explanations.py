@@ -10,15 +10,19 @@ from panel.io import hold
 
 from vacpanel import methods, serving
 from vacpanel.controller import Controller, Row
+from vacpanel.explained import rows_frame
 from vacpanel.media import by_address
 from vacpanel.views.base import View
 from vacpanel.views.map_table import MapTable
 from vacpanel.views.maps import MapGallery, commit_threshold, group_of
+from vacpanel.views.queries import among
 from vacpanel.views.strip import ImageStrip
 from vacpanel.views.text import EMPTY_CSS, line
 from vacpanel.words import count
+from warehouse.predicate import literal
 
 if TYPE_CHECKING:
+    import polars as pl
     from panel.viewable import Viewable
 
     from vacpanel.state import Selection
@@ -117,6 +121,29 @@ class Explanations(View):
         self._shown: list[Row] = []
         self.controller.param.watch(self._rows_changed, "rows")
         self._load()
+
+    # -- the rows behind it -----------------------------------------------------------------------------------------
+
+    def sql(self) -> str:
+        """Return the query for the images of the selected classes; after a task, for the maps of the table.
+
+        The relation `explanations` holds a map from the next publish on.
+        """
+        if self._shown:
+            digests = among("digest", (row.digest for row in self._shown if row.digest))
+            return f"SELECT * FROM explanations WHERE {digests} ORDER BY image_id, model, method"
+        met = f"SELECT image_id FROM predictions WHERE {self.where.sql()}"
+        chosen = among("i.class_id", self.state.classes)
+        return (
+            "SELECT i.image_id, path, i.class_id, class_name, root_class, width, height, model, predicted_class_id,"
+            " confidence, correct FROM images AS i JOIN classes AS c ON c.class_id = i.class_id"
+            f" LEFT JOIN predictions AS p ON p.image_id = i.image_id AND model = {literal(self.state.model)}"
+            f" WHERE {chosen}{f' AND i.image_id IN ({met})' if self.where else ''} ORDER BY i.class_id, i.image_id"
+        )
+
+    def data(self) -> pl.DataFrame:
+        """Return the answer to `sql`; after a task the rows of the table, published or not."""
+        return rows_frame(self._shown) if self._shown else super().data()
 
     # -- before a task ----------------------------------------------------------------------------------------------
 
