@@ -1,4 +1,4 @@
-"""The command line: ``vacpanel demo | etl | explain | serve | models | methods | publish | info``."""
+"""The command line: ``vacpanel demo | etl | explain | report | serve | models | methods | publish | info``."""
 
 from __future__ import annotations
 
@@ -150,6 +150,30 @@ def explain(
         results = explain_image(warehouse, Question(_names(models), image, asked, target, look), out, progress)
     _print_explained(results, threshold)
     if all(result.error for result in results):
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The HTML file to write.")
+@click.option("--link", help="What to compare: the address of a dashboard, or its query (?models=...&images=...).")
+@click.option(
+    "--address", default="http://localhost:5006/app", show_default=True, help="Where the dashboard is served."
+)
+def report(directory: Path, out: Path, link: str | None, address: str) -> None:
+    """Write a comparison as one HTML file that opens anywhere: heatmaps inside, and a link that selects the same.
+
+    Without --link the three most accurate models explain an image of the class on which models differ most. Maps that
+    are there are not computed again.
+    """
+    from vacpanel.write_report import write_report
+
+    with _progress("Explaining") as progress:
+        notices, failed = write_report(directory, out, link, address, progress)
+    for notice in notices:
+        click.echo(notice, err=True)
+    click.echo(f"{out}: open it in any browser; it needs no server and no network.")
+    if failed:
         sys.exit(1)
 
 

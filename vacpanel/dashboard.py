@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import Counter
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,8 @@ import param
 from tqdm import tqdm
 
 from etl.plugins import load, plugins
-from vacpanel import link, notebook, serving
+from vacpanel import notebook, serving
+from vacpanel.choice import choose_defaults, open_link, restrict
 from vacpanel.controller import Controller
 from vacpanel.explained import ExplainedMaps
 from vacpanel.selected import SelectedRows
@@ -24,7 +24,7 @@ from warehouse import UserError
 from warehouse.progress import read_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from panel.viewable import Viewable
@@ -63,7 +63,7 @@ class Dashboard(pn.viewable.Viewer):
         self.warehouse.refresh()
         super().__init__(state=params.pop("state", None) or Selection(generation=self.warehouse.generation), **params)
         self._seen, self._inputs = self.warehouse.generation, self._data_fingerprint()
-        self._choose_defaults()
+        choose_defaults(self.warehouse, self.state)
         self.controller = Controller.of(self.warehouse, self.state)
         self.views: dict[str, View] = {}
         for name in plugins("vacpanel.views"):
@@ -131,7 +131,7 @@ class Dashboard(pn.viewable.Viewer):
         if "classes" in given and "images" not in given:
             given["images"] = []
         state = Selection(**{name: copy(getattr(self.state, name)) for name in URL_KEYS} | given)
-        if notices := self._restrict(state):
+        if notices := restrict(self.warehouse, state):
             raise UserError(" ".join(notices))
         with tqdm(desc="Explaining", unit="map", disable=not progress, file=sys.stderr) as bar:
 
@@ -158,19 +158,6 @@ class Dashboard(pn.viewable.Viewer):
             self.controller.clear()
             self.go("")
 
-    def _choose_defaults(self, state: Selection | None = None, but: Collection[str] = ()) -> None:
-        """Pin the most accurate model and the root class with most classes in use, so that no view starts empty."""
-        state = self.state if state is None else state
-        models = self.warehouse.models()
-        if not len(models["model"]):
-            return
-        if not state.model and "model" not in but:
-            state.model = str(models["model"][models["top1"].argmax()])
-        if not state.root and "root" not in but:
-            classes = self.warehouse.classes()
-            used = Counter(map(str, classes["root_class"][classes["images"] > 0]))
-            state.root = max(self.warehouse.roots(), key=lambda root: used[root], default="")
-
     def look(self) -> None:
         """Show a newer generation of the warehouse if there is one (called every second on a server)."""
         self.warehouse.refresh()
@@ -180,7 +167,7 @@ class Dashboard(pn.viewable.Viewer):
         if self._inputs != before:  # else only explanations were added, and nobody's zoom should be lost to that
             with pn.io.hold():
                 self.state.generation = self.warehouse.generation
-                self._choose_defaults()
+                choose_defaults(self.warehouse, self.state)
 
     def _data_fingerprint(self) -> str:
         [(inputs,)] = self.warehouse.sql("SELECT inputs FROM store.generation").fetchall()
@@ -202,32 +189,13 @@ class Dashboard(pn.viewable.Viewer):
     def go(self, query: str) -> list[str]:
         """Show what a link says and nothing else; return a sentence for everything in it that cannot be shown."""
         wanted = Selection(generation=self.state.generation)
-        notices = self._read(query, wanted)
+        notices = open_link(self.warehouse, query, wanted)
         self.state.param.update(**{name: getattr(wanted, name) for name in URL_KEYS})
         return notices
 
     def read_link(self, query: str) -> list[str]:
         """Select what a link says; return a sentence for everything in it that cannot be shown."""
-        return self._read(query, self.state)
-
-    def _read(self, query: str, state: Selection) -> list[str]:
-        given = link.names(query)
-        notices = link.read(query, state) + self._restrict(state)
-        # A link that says that nothing is pinned means it; one that names what is not there means something.
-        self._choose_defaults(state, but=given if not notices else set())
-        return notices
-
-    def _restrict(self, state: Selection) -> list[str]:
-        """Drop from a state what the warehouse does not hold; return a sentence for each."""
-        known = "SELECT image_id FROM images WHERE list_contains(?::INTEGER[], image_id)"
-        named = [*state.images, *state.filter.images]
-        return state.restrict(
-            model=map(str, self.warehouse.models()["model"]),
-            root=self.warehouse.roots(),
-            **{"class": map(int, self.warehouse.classes()["class_id"])},
-            image=(image_id for (image_id,) in self.warehouse.sql(known, [named]).fetchall()),
-            method=plugins("vacpanel.methods"),
-        )
+        return open_link(self.warehouse, query, self.state)
 
     def _slot(self, slot: str) -> list[View]:
         return [view for view in self.views.values() if view.slot == slot]

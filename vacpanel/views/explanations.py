@@ -145,6 +145,13 @@ class Explanations(View):
         """Return the answer to `sql`; after a task the rows of the table, published or not."""
         return rows_frame(self._shown) if self._shown else super().data()
 
+    def act(self, page: str) -> tuple[str, str, bytes]:
+        """Return the comparison as one HTML file that opens anywhere."""
+        from vacpanel.report import report
+
+        text = report(self.warehouse, self.state, self._shown, page)
+        return "vacpanel-report.html", "text/html", text.encode()
+
     # -- before a task ----------------------------------------------------------------------------------------------
 
     @param.depends("state.generation", watch=True)
@@ -288,6 +295,7 @@ class Explanations(View):
         rows, before = list(event.new), self._shown
         self._shown = rows
         with hold():
+            self.action = "Export" if any(row.digest for row in rows) else ""
             if list(map(_key, rows)) == list(map(_key, before)):
                 changed = [row for row, old in zip(rows, before, strict=True) if row is not old]
                 if changed:
