@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 KEPT_TABLES = 8
 KEPT_TALLIES = 64  # 50 models and 1000 classes take 1.2 MB each
+IMAGES_ASKED_FOR = 256  # of several classes at once; a view and the task over the same classes share the answer
 
 
 def open(path: str | Path) -> Warehouse:  # noqa: A001
@@ -64,6 +65,7 @@ class Warehouse(Reader):
         self._tally = lru_cache(KEPT_TALLIES)(self._restrict)
         self._counted = lru_cache(KEPT_TALLIES)(self._count)
         self._kept = lru_cache(KEPT_TABLES)(self._read_only)
+        self._images = lru_cache(KEPT_TALLIES)(self._first_images)
 
     # Models and classes ------------------------------------------------------------------------------------
 
@@ -252,22 +254,29 @@ class Warehouse(Reader):
         where
             Only images for which some prediction meets this.
         """
-        wanted = _integers(class_ids)
+        wanted = tuple(_integers(class_ids))
+        if where.classes:  # said once is enough: views that filter by what is selected share the answer
+            wanted, where = tuple(i for i in wanted if i in set(where.classes)), where.without("classes")
+        most = -(-max(int(limit), 1) // IMAGES_ASKED_FOR) * IMAGES_ASKED_FOR
+        found = {name: column[:limit] for name, column in self._images(self.generation, wanted, most, where).items()}
+        place = {class_id: i for i, class_id in enumerate(wanted)}
+        order = np.lexsort((found["image_id"], np.array([place[int(class_id)] for class_id in found["class_id"]])))
+        return {name: column[order] for name, column in found.items()}
+
+    def _first_images(self, generation: int, wanted: tuple[int, ...], most: int, where: Predicate) -> Columns:  # noqa: ARG002
+        """Return images of classes in turns: the first of every class, then the second of every class, and so on."""
         condition, values = where.where()
         met = f" AND {condition}"
         if where != where.without("models", "correct", "min_confidence", "max_confidence"):
             # What models say is asked for; all other conditions are about images.
             met = f" AND image_id IN (SELECT image_id FROM predictions WHERE class_id IN (FROM chosen) AND {condition})"
-        found = self._columns(
+        return self._columns(
             "WITH chosen AS (SELECT unnest(?::INTEGER[]) AS class_id)"
             " SELECT image_id, path, class_id FROM images"
             f" WHERE class_id IN (FROM chosen){met if where else ''}"
             " ORDER BY row_number() OVER (PARTITION BY class_id ORDER BY image_id), class_id LIMIT ?",
-            [wanted, *(values if where else []), int(limit)],
+            [list(wanted), *(values if where else []), most],
         )
-        place = {class_id: i for i, class_id in enumerate(wanted)}
-        order = np.lexsort((found["image_id"], np.array([place[int(class_id)] for class_id in found["class_id"]])))
-        return {name: column[order] for name, column in found.items()}
 
     def image(self, image_id: int) -> ImageRow:
         """Return all about one image.

@@ -86,9 +86,18 @@ export function render({ model }) {
     focusable(next)
     next.focus()
   })
-  model.on("items", draw)
-  model.on("side", draw)
-  for (const name of ["selected", "marks", "more"]) model.on(name, mark)
+  // A click changes several properties: it is drawn once.
+  let due = ""
+  const soon = (what) => () => {
+    if (!due) queueMicrotask(() => {
+      const wanted = due
+      due = ""
+      wanted === "all" ? draw() : mark()
+    })
+    if (due !== "all") due = what
+  }
+  for (const name of ["items", "side"]) model.on(name, soon("all"))
+  for (const name of ["selected", "marks", "more"]) model.on(name, soon("marks"))
   draw()
   return strip
 }

@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 # the first of four places (right, left, above, below) where it covers neither a point nor an earlier label; one that
 # finds none is left out until there is room. In the browser, for only it knows how large the plot and the letters are.
 _PLACE = """
-if (figure.vacpanel_placing) return
-figure.vacpanel_placing = true
-requestAnimationFrame(() => {
-  figure.vacpanel_placing = false
+const place = () => {
   const [w, h] = [figure.inner_width, figure.inner_height]
   if (!(w > 0 && h > 0)) return
   const along = (range, value, log) => {
@@ -52,7 +49,12 @@ requestAnimationFrame(() => {
     }
   }
   if (JSON.stringify(rows) !== JSON.stringify(labels.data)) labels.setv({data: rows}, {sync: false})
-})
+}
+// Other points are to be painted with their labels at once; when an axis moves both of its ends do.
+if (cb_obj === points) return place()
+if (figure.vacpanel_placing) return
+figure.vacpanel_placing = true
+requestAnimationFrame(() => { figure.vacpanel_placing = false; place() })
 """
 
 
