@@ -99,7 +99,7 @@ class ClassGraph:
         )
         points = hv.Points((self.x, self.y), ["x", "y"]).opts(
             line_color=None,
-            tools=[hover, "tap", "box_select", "lasso_select"],
+            tools=[hover, "box_select", "lasso_select"],
             xlim=(-limit, limit),
             ylim=(-limit, limit),
             xaxis=None,

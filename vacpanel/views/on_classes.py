@@ -134,7 +134,7 @@ class OnClasses:
         )
         points = hv.Points([], ["x", "y"]).opts(
             line_width=2,
-            tools=[hover, "tap"],
+            tools=[hover],
             xlim=(-0.02, 1.04),
             ylim=self._ylim(),
             xlabel="Top-1 on the selected classes",

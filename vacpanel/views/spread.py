@@ -139,7 +139,7 @@ class Spread:
         bars = hv.Rectangles(corners, ["x0", "y0", "x1", "y1"]).opts(
             line_alpha=0,
             alpha=0.9,
-            tools=[hover, "tap"],
+            tools=[hover],
             xlim=(0, 1.02),
             ylim=(-0.6, 2 * (2 * SHOWN + 1) - 0.4),
             xlabel="",
