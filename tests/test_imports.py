@@ -24,10 +24,9 @@ FORBIDDEN = {
         "captum",
         "openTSNE",
     },
-    "etl": {"vacpanel", "panel", "panel_material_ui", "holoviews", "bokeh", "datashader"},
+    "etl": {"vacpanel", "panel", "holoviews", "bokeh", "datashader"},
     "vacpanel": {"openTSNE", "captum"},
-    # Views stand alone in a notebook and in a saved page; panel-material-ui would break the offline page.
-    "vacpanel/views": {"panel_material_ui", "torch", "torchvision", "openTSNE", "captum"},
+    "vacpanel/views": {"torch", "torchvision", "openTSNE", "captum"},
 }
 
 
