@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from warehouse.reader import Columns
 
-KEPT_TABLES = 8
+KEPT_TABLES = 256  # the layout of 1000 classes takes 40 KB
 KEPT_TALLIES = 64  # 50 models and 1000 classes take 1.2 MB each
 IMAGES_ASKED_FOR = 256  # of several classes at once; a view and the task over the same classes share the answer
 
@@ -115,12 +115,12 @@ class Warehouse(Reader):
         """Return the root classes, sorted by name."""
         return list(self._table("SELECT DISTINCT root_class FROM classes ORDER BY root_class")["root_class"])
 
-    def _table(self, query: str) -> Columns:
-        """Return a small table that every view asks for, read once a generation."""
-        return dict(self._kept(self.generation, query))
+    def _table(self, query: str, *values: Any) -> Columns:
+        """Return a small table that views ask for again and again, read once a generation."""
+        return dict(self._kept(self.generation, query, values))
 
-    def _read_only(self, generation: int, query: str) -> Columns:  # noqa: ARG002
-        columns = self._columns(query)
+    def _read_only(self, generation: int, query: str, values: tuple[Any, ...]) -> Columns:  # noqa: ARG002
+        columns = self._columns(query, values)
         for column in columns.values():
             column.flags.writeable = False  # all who ask get the same arrays
         return columns
@@ -178,12 +178,12 @@ class Warehouse(Reader):
 
         Columns: class_id, class_name, root_class, x, y, images, top1 (NaN for a class without images).
         """
-        return self._columns(
+        return self._table(
             "SELECT l.class_id, c.class_name, c.root_class, l.x, l.y, coalesce(a.images, 0) AS images, a.top1"
             " FROM class_layout AS l JOIN classes AS c ON c.class_id = l.class_id"
             " LEFT JOIN class_accuracy AS a ON a.class_id = l.class_id AND a.model = l.model"
             " WHERE l.model = ? ORDER BY l.class_id",
-            [model],
+            model,
         )
 
     def image_points(self, model: str = "", where: Predicate = EVERYTHING) -> Columns:

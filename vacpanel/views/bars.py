@@ -194,7 +194,8 @@ class ModelBars(_RankedBars):
         return drawing
 
     def _say(self) -> None:
-        label = self.warehouse.model_row(self.state.model).label
+        models = self.warehouse.models()
+        label = dict(zip(models["model"], models["label"], strict=True)).get(self.state.model, self.state.model)
         first = "best first" if self.rate == "accuracy" else "most errors first"
         left = first if len(self._data["class_id"]) else NOTHING_LEFT
         self.heading = f"Leaf classes of {label}, {left}"
