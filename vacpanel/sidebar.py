@@ -113,9 +113,10 @@ class TaskSidebar(pn.viewable.Viewer):
     def _follow_choices(self) -> None:
         state = self.state
         chosen = state.target.isdigit()
-        self._models.value = list(state.models)
-        self._classes.value = list(map(str, state.classes))
-        self._methods.value = list(state.methods)
+        wanted = (self._models, state.models), (self._classes, map(str, state.classes)), (self._methods, state.methods)
+        for picker, values in wanted:
+            if picker.value != (value := list(values)):  # Param takes any new list for a change
+                picker.value = value
         self._target.value = "class" if chosen else state.target
         self._target_class.param.update(value=[state.target] if chosen else [], visible=chosen)
 
