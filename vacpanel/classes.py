@@ -11,17 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def class_options(classes: Mapping[str, Any]) -> dict[str, int]:
-    """Return {text: class id}; classes that share a name (ImageNet has two cranes) are told apart by WordNet id."""
-    names = [str(name) for name in classes["class_name"]]
-    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
-    options: dict[str, int] = {}
-    for class_id, wnid, name in zip(classes["class_id"], classes["wnid"], names, strict=True):
-        text = f"{name} ({wnid or class_id})" if name in twice else name
-        options[text] = int(class_id)
-    return options
-
-
 def class_named(classes: Mapping[str, Any], text: str) -> int:
     """Return the class id that a person means by an id, a WordNet id or a name.
 
