@@ -74,6 +74,19 @@ def tap(page: Page, columns: list[str], name: str, value: object) -> None:
     raise AssertionError(f"no mark with {name} = {value!r}")
 
 
+def span(page: Page, columns: list[str]) -> float:
+    """Return how much of the y axis is in sight in the plot with these `columns`."""
+    return page.evaluate(
+        f"""(columns) => {{
+        {_FIND}
+        for (const [figure, renderer] of renderers())
+          if (holds(renderer, columns)) return figure.y_range.end - figure.y_range.start
+        return NaN
+      }}""",
+        columns,
+    )
+
+
 def thickest_line(page: Page) -> str | None:
     """Return the model whose polygon in the radar is drawn thickest."""
     return page.evaluate(
@@ -95,3 +108,5 @@ RADAR_DOTS = ["root", "images", "size", "!model"]
 MODEL_BARS = ["class_id", "top1", "left", "!own"]
 ROOT_BARS = ["class_id", "top1", "left", "own"]
 GRAPH = ["class_id", "row", "x", "y"]
+SPREAD = ["class_id", "mean_top1", "models", "left"]
+ON_CLASSES = ["label", "class_name", "images", "x"]

@@ -286,10 +286,10 @@ class _Drawn(NamedTuple):
 
 
 def quiet_toolbar(plot: Any, element: Any) -> None:  # noqa: ARG001
-    """Keep the toolbar inside the frame and out of sight until the pointer comes: small panels need the room."""
+    """Keep the toolbar out of sight until the pointer comes, beside the plot: inside, it lay upon marks at the edge."""
     figure = plot.state
     figure.toolbar.update(autohide=True, logo=None)
-    figure.toolbar_inner = True
+    figure.toolbar_inner = False
     figure.outline_line_width = 0
 
 
