@@ -23,6 +23,14 @@ SAID = {
         "Leaf classes of squeezenet1_1, best first",
     ],
     "02_sql_on_the_warehouse": ["Rank of the true class", "resnet18", "top1_per_million", "taken_for", "roi_area"],
+    "03_dashboard_in_a_notebook": [
+        "pinned: demo:",
+        "Leaf classes of “vehicle”, mean accuracy of all models",
+        "WHERE model IN ('demo:alexnet', 'demo:squeezenet1_1') AND class_id IN",
+        "4.0/4",
+        "<4 maps: .frame, .maps, .heatmap(row)>",
+        "[((96, 96), 'float32'), ((96, 96), 'float32')",
+    ],
 }
 
 
