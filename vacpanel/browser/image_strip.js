@@ -14,7 +14,7 @@ export function render({ model }) {
     button.type = "button"
     button.className = "thumb"
     button.dataset.id = item.id
-    const image = Object.assign(new Image(), { src: item.src, loading: "lazy", alt: "" })
+    const image = Object.assign(new Image(), { loading: "lazy", alt: "" })
     const mark = document.createElement("span")
     mark.className = "mark"
     button.append(image, mark)
@@ -43,7 +43,12 @@ export function render({ model }) {
     // What is there stays, so that its pictures need not load again and the strip does not jump.
     const same = thumbs.length <= items.length && thumbs.every(({ item }, i) => item.src === items[i].src)
     const kept = same ? thumbs : []
-    thumbs = [...kept, ...items.slice(kept.length).map(thumb)]
+    const added = items.slice(kept.length).map(thumb)
+    thumbs = [...kept, ...added]
+    // The plots are painted first: pictures would be fetched, made and decoded while they are.
+    requestAnimationFrame(() => setTimeout(() => {
+      for (const { item, firstChild } of added) firstChild.src = item.src
+    }))
     strip.style.setProperty("--side", `${model.side}px`)
     if (same && strip.children.length) more.before(...thumbs.slice(kept.length))
     else {
