@@ -18,7 +18,7 @@ from vacpanel.words import count
 from warehouse.predicate import literal
 
 HALF = 0.42  # half the width of a bar whose rank is its position
-ROOM = 58  # px below the bars, for 13 slanted letters
+ROOM = 58  # px below the bars, for 12 slanted letters
 FEW = 60  # classes up to which the dots of the pinned model have an outline
 NOTHING_LEFT = "no images under this filter"
 
@@ -26,7 +26,7 @@ NOTHING_LEFT = "no images under this filter"
 RANK_TO_NAME = """
 const ids = source.data["class_id"] || []
 const name = Number.isInteger(tick) && tick in ids ? names[ids[tick]] : ""
-return name.length > 13 ? name.slice(0, 12) + "…" : name
+return name.length > 12 ? name.slice(0, 11) + "…" : name
 """
 
 

@@ -25,9 +25,10 @@ from bokeh.models import (
     Segment,
     Text,
 )
-from panel.io import hold, unlocked
 
 from vacpanel.browser import script
+from vacpanel.notebook import hold, unlocked
+from vacpanel.palette import NEUTRAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -237,7 +238,8 @@ def _dress(figure: Any) -> None:
         )
     for grid in figure.grid:
         # Bokeh asks the style sheet for the colours of a grid that is not there, too.
-        grid.visible = grid.visible and grid.grid_line_color is not None
+        grid.update(visible=grid.visible and grid.grid_line_color is not None)
+        grid.update(grid_line_color=NEUTRAL, grid_line_alpha=0.25)
     figure.js_on_change("inner_width", CustomJS(args={"figure": figure}, code=script("ink")))
 
 

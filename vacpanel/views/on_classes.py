@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CLASS_COLORS = MODEL_COLORS + MORE_COLORS
 MOST = 12  # classes at once: the newest; more colours could not be told apart
+CROWD = 40  # models beyond which dots are small
 
 
 class OnClasses:
@@ -100,6 +101,7 @@ class OnClasses:
     def _looks(self, line: np.ndarray, column: np.ndarray, classes: int) -> dict[str, Any]:
         """Colour dots by class, or where there is but one by model; the pinned model's have an edge."""
         colors = model_colors(self._view.state.models)
+        size, pinned_size = (8, 11) if len(self._models) <= CROWD else (4, 7)
         pinned = [self._models[i] == self._view.state.model for i in line]
         if classes > 1:
             color = [CLASS_COLORS[j] for j in column]
@@ -108,7 +110,7 @@ class OnClasses:
         return {
             "color": color,
             "edge": ["#E69F00" if mine else own for mine, own in zip(pinned, color, strict=True)],
-            "size": [11 if mine else 8 for mine in pinned],
+            "size": [pinned_size if mine else size for mine in pinned],
         }
 
     def _say(self, names: list[str], images: np.ndarray) -> None:
@@ -137,7 +139,8 @@ class OnClasses:
             tools=[hover],
             xlim=(-0.02, 1.04),
             ylim=self._ylim(),
-            xlabel="Top-1 on the selected classes",
+            xlabel="Top-1",
+            xticks=[0, 0.5, 1],
             ylabel="",
             xformatter=NumeralTickFormatter(format="0%"),
             hooks=[
