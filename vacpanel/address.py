@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import param
 from panel.custom import JSComponent
-from panel.io import hold
 
 from vacpanel import link
 from vacpanel.browser import script
+from vacpanel.notebook import hold
 from vacpanel.state import URL_KEYS
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from vacpanel import notebook, serving
 from vacpanel.choice import choose_defaults, open_link, restrict
 from vacpanel.controller import Controller
 from vacpanel.explained import ExplainedMaps
+from vacpanel.notebook import hold
 from vacpanel.selected import SelectedRows
 from vacpanel.state import URL_KEYS, Selection
 from vacpanel.views.filter_bar import FilterBar
@@ -154,7 +155,7 @@ class Dashboard(pn.viewable.Viewer):
 
     def reset(self) -> None:
         """Show what a first visit shows."""
-        with pn.io.hold():
+        with hold():
             self.controller.clear()
             self.go("")
 
@@ -165,7 +166,7 @@ class Dashboard(pn.viewable.Viewer):
             return
         self._seen, before, self._inputs = self.warehouse.generation, self._inputs, self._data_fingerprint()
         if self._inputs != before:  # else only explanations were added, and nobody's zoom should be lost to that
-            with pn.io.hold():
+            with hold():
                 self.state.generation = self.warehouse.generation
                 choose_defaults(self.warehouse, self.state)
 

@@ -1,10 +1,23 @@
-"""What a notebook needs to show views: sent once, from the installed package, so that it works without a network."""
+"""What a notebook needs to show views: Panel, from the installed package, and changes that reach the page.
+
+On a server the changes of a document are held and travel together. In a notebook they travel by a channel that only
+some of Panel's code knows: what is held without naming it, or changed in a plot by hand, would never arrive.
+"""
 
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import panel as pn
+from panel.io.document import hold as hold_on_server
+from panel.io.document import unlocked as unlocked_on_server
+from panel.io.notebook import push
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 
 def prepare() -> None:
@@ -14,6 +27,36 @@ def prepare() -> None:
     """
     if not pn.extension._loaded and _in_notebook():
         pn.extension(inline=True)
+
+
+def hold() -> AbstractContextManager[None]:
+    """Send all that changes in this context to the pages at its end, in one message on a server."""
+    return _sending(hold_on_server)
+
+
+def unlocked() -> AbstractContextManager[None]:
+    """Send at the end of this context what it changed in plots by hand, at once."""
+    return _sending(unlocked_on_server)
+
+
+@contextmanager
+def _sending(on_server: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    shown = {doc: comm for _, _, doc, comm in pn.state._views.values() if comm is not None}
+    if not shown:
+        with on_server():
+            yield
+        return
+    # While Panel handles what a page said, the document is not held: changes would be told to nobody.
+    loose = [doc for doc in shown if not doc.callbacks.hold_value]
+    for doc in loose:
+        doc.hold("combine")
+    try:
+        yield
+    finally:
+        for doc, comm in shown.items():
+            push(doc, comm)
+        for doc in loose:
+            doc.unhold()
 
 
 def _in_notebook() -> bool:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 import panel as pn
 import param
 from panel.custom import JSComponent
-from panel.io import hold
 
 from vacpanel import link
 from vacpanel.browser import script, style
+from vacpanel.notebook import hold
 from warehouse import UserError
 from warehouse.saved import delete_view, save_view, saved_views
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import panel as pn
 import param
-from panel.io import hold
 
 from vacpanel import methods
 from vacpanel.controller import Controller
+from vacpanel.notebook import hold
 from vacpanel.options import MethodOptions
 from vacpanel.state import Selection
 from vacpanel.views.picker import Picker

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import param
 from panel.custom import JSComponent
-from panel.io import hold
 
 from vacpanel.browser import script, style
+from vacpanel.notebook import hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import panel as pn
 import param
-from panel.io import hold
 
 from vacpanel import methods, serving
 from vacpanel.controller import Controller, Row
 from vacpanel.explained import rows_frame
 from vacpanel.media import by_address
+from vacpanel.notebook import hold
 from vacpanel.views.base import View
 from vacpanel.views.map_table import MapTable
 from vacpanel.views.maps import MapGallery, commit_threshold, group_of

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import panel as pn
 import param
 from panel.custom import JSComponent
-from panel.io import hold
 
 from vacpanel.browser import script, style
+from vacpanel.notebook import hold
 from vacpanel.palette import root_colors
 from vacpanel.state import Selection
 from vacpanel.words import count, thousands

@@ -10,6 +10,7 @@ import numpy as np
 import panel as pn
 
 from vacpanel import serving
+from vacpanel.notebook import hold
 from vacpanel.palette import NEUTRAL, root_colors
 from vacpanel.views.live import LiveSource, quiet_toolbar, square_units
 from vacpanel.views.text import card
@@ -53,7 +54,7 @@ class ImageGraph:
         self._model = ""
         self._shown_image = -1
         self._points = self._frame("", None)
-        self._card = pn.pane.HTML("", styles={"position": "absolute", "left": "6px", "bottom": "6px", "z-index": "2"})
+        self._card = pn.pane.HTML("", styles=_corner(below=True))
         self._turn = 0  # of the picture that was asked for last
         self.pane: Viewable | None = None
 
@@ -198,7 +199,11 @@ class ImageGraph:
             sign = "✓" if said["correct"][0] else "✗"
             answer = f"{said['predicted_class_name'][0]}, {said['confidence'][0]:.0%}"
             lines.append(f"{said['label'][0]}: {sign} {answer}")
-        self._card.object = card(*lines, src=self._media.image(image_id, 96))
+        # In the half where the pointer is not: it would lie upon the points that are looked at.
+        below = self._points["y"][row] > (self._bounds[2] + self._bounds[3]) / 2
+        self._card.param.update(
+            object=card(*lines, src=self._media.image(image_id, 96)), styles=_corner(below=bool(below))
+        )
 
     def _ring_data(self, row: int | None) -> dict[str, Any]:
         at = [] if row is None else [row]
@@ -210,7 +215,7 @@ class ImageGraph:
     def _chosen(self, x: float | None, y: float | None) -> None:
         row = self._nearest(x, y)
         if row is not None:
-            with pn.io.hold():
+            with hold():
                 self._tapped(int(self._points["class_id"][row]), int(self._points["image_id"][row]))
 
     def _circled(self, geometry: Any) -> None:
@@ -227,5 +232,11 @@ class ImageGraph:
                 said = f"The lasso holds {count(len(chosen), 'image')}; draw it around at most {MOST_CHOSEN}."
                 pn.state.notifications.info(said, duration=6000)
             return
-        with pn.io.hold():
+        with hold():
             self._brushed([int(image) for image in chosen])
+
+
+def _corner(*, below: bool) -> dict[str, str]:
+    """Return the styles of something in the lower or the upper left corner that pointers go through."""
+    place = {"bottom": "6px", "top": "auto"} if below else {"bottom": "auto", "top": "6px"}
+    return {"position": "absolute", "left": "6px", "z-index": "2", "pointer-events": "none", **place}

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
 from panel.custom import JSComponent
-from panel.io import hold
 
 from vacpanel import layers, render
 from vacpanel.browser import script, style
+from vacpanel.notebook import hold
 
 if TYPE_CHECKING:
     from panel.models.esm import DataEvent

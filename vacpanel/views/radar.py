@@ -9,8 +9,8 @@ import numpy as np
 import panel as pn
 import param
 from bokeh.models import HoverTool
-from panel.io import hold
 
+from vacpanel.notebook import hold
 from vacpanel.palette import NEUTRAL, model_colors, root_colors
 from vacpanel.views.base import PlotView
 from vacpanel.views.chips import Chips

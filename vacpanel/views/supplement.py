@@ -13,10 +13,10 @@ import numpy as np
 import panel as pn
 import param
 import polars as pl
-from panel.io import hold
 
 from vacpanel import methods, serving
 from vacpanel.controller import Controller, Row
+from vacpanel.notebook import hold
 from vacpanel.views.base import View
 from vacpanel.views.maps import commit_threshold, group_of
 from vacpanel.views.on_classes import OnClasses

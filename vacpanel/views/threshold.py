@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
 from panel.custom import JSComponent
-from panel.io import hold
 
 from vacpanel.browser import style
+from vacpanel.notebook import hold
 from vacpanel.views.maps import group_of, map_script
 
 if TYPE_CHECKING:
