@@ -26,6 +26,8 @@ class Address(JSComponent):
 
     query = param.String(default="", doc="What the address says behind its path, with '?'.")
 
+    answered = param.Integer(default=0, doc="How many moves through the history the query takes into account.")
+
     _esm = script("address")
 
     @classmethod
@@ -37,9 +39,14 @@ class Address(JSComponent):
             address.query = link.write(dashboard.state)
 
         def read(event: DataEvent) -> None:
-            if isinstance(event.data, str) and event.data != address.query:
-                with hold():
-                    dashboard.go(event.data)
+            asked = event.data if isinstance(event.data, dict) else {}
+            query, turn = asked.get("query"), asked.get("turn")
+            if not isinstance(query, str) or not isinstance(turn, int):
+                return
+            with hold():
+                if query != address.query:
+                    dashboard.go(query)
+                address.answered = turn
 
         dashboard.state.param.watch(write, list(URL_KEYS))
         address.on_msg(read)

@@ -57,6 +57,40 @@ def column(page: Page, columns: list[str], name: str) -> list:
     )
 
 
+def columns(page: Page, names: list[str]) -> list[dict]:
+    """Return all columns, of every source in a plot that has these `names`."""
+    return page.evaluate(
+        f"""(names) => {{
+        {_FIND}
+        const found = []
+        for (const [, renderer] of renderers())
+          if (holds(renderer, names)) {{
+            const {{ data }} = renderer.data_source
+            found.push(Object.fromEntries(Object.keys(data).map((name) => [name, Array.from(data[name], (v) => v)])))
+          }}
+        return found
+      }}""",
+        names,
+    )
+
+
+def place(page: Page, names: list[str], x: float, y: float) -> tuple[float, float] | None:
+    """Return where (x, y) is on the screen, in the plot with these columns."""
+    return page.evaluate(
+        f"""([names, x, y]) => {{
+        {_FIND}
+        for (const [figure, renderer] of renderers()) {{
+          const view = holds(renderer, names) && Bokeh.index.find_one_by_id(figure.id)
+          if (!view) continue
+          const box = view.canvas_view.el.getBoundingClientRect()
+          return [box.x + view.frame.x_scale.compute(x), box.y + view.frame.y_scale.compute(y)]
+        }}
+        return null
+      }}""",
+        [names, x, y],
+    )
+
+
 def tap(page: Page, columns: list[str], name: str, value: object) -> None:
     """Click on a mark as a person does: once it is there and stands still."""
     page.wait_for_function("window.Bokeh && Bokeh.documents.length > 0")
@@ -110,3 +144,42 @@ ROOT_BARS = ["class_id", "top1", "left", "own"]
 GRAPH = ["class_id", "row", "x", "y"]
 SPREAD = ["class_id", "mean_top1", "models", "left"]
 ON_CLASSES = ["label", "class_name", "images", "x"]
+
+
+def use_tool(page: Page, view: str, tool: str) -> None:
+    """Choose a tool of a plot, in the toolbar that comes when the pointer does."""
+    box = page.locator(f".vac-{view} .bk-Figure").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=3)
+    page.locator(f".vac-{view} .bk-OnOffButton[title='{tool}']").click()
+
+
+def draw_around(page: Page, places: list[tuple[float, float]], room: float = 9) -> None:
+    """Drag the pointer around places on the screen, clockwise and back to the start."""
+    xs, ys = zip(*places, strict=True)
+    left, right, top, bottom = min(xs) - room, max(xs) + room, min(ys) - room, max(ys) + room
+    page.mouse.move(left, top)
+    page.mouse.down()
+    for x, y in ((right, top), (right, bottom), (left, bottom), (left, top)):
+        page.mouse.move(x, y, steps=6)
+    page.mouse.up()
+
+
+def drag(page: Page, places: list[tuple[float, float]], room: float = 9) -> None:
+    """Drag the pointer from one corner of the box around places to the other."""
+    xs, ys = zip(*places, strict=True)
+    page.mouse.move(min(xs) - room, min(ys) - room)
+    page.mouse.down()
+    page.mouse.move(max(xs) + room, max(ys) + room, steps=8)
+    page.mouse.up()
+
+
+def inside(page: Page, columns: list[str], name: str, places: list[tuple[float, float]], room: float = 9) -> list:
+    """Return the values of a column whose marks are in the box around some places."""
+    xs, ys = zip(*places, strict=True)
+    found = []
+    for value in column(page, columns, name):
+        x, y = mark(page, columns, name, value) or (-1, -1)
+        if min(xs) - room <= x <= max(xs) + room and min(ys) - room <= y <= max(ys) + room:
+            found.append(value)
+    return found
