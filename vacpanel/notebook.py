@@ -54,7 +54,8 @@ def _sending(on_server: Callable[[], AbstractContextManager[None]]) -> Iterator[
         yield
     finally:
         for doc, comm in shown.items():
-            push(doc, comm)
+            # As text: of a buffer, pyviz_comms passes on the whole message of JupyterLab that it came in.
+            push(doc, comm, binary=False)
         for doc in loose:
             doc.unhold()
 
