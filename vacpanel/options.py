@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import panel as pn
 import param
 
-from vacpanel import methods
+from vacpanel import methods, notices
 from vacpanel.state import Selection
 from vacpanel.views.text import SELECT_CSS, line
 from warehouse import UserError
@@ -61,9 +61,7 @@ class MethodOptions(pn.viewable.Viewer):
                 except UserError as error:
                     kept = self.state.parameters.get(method, {})
                     self.state.set_parameters(method, {key: kept[key] for key in kept if key != name})
-                    if pn.state.notifications is not None:
-                        said = f"The link has an option that was left out. {error}"
-                        pn.state.notifications.warning(said, duration=8000)
+                    notices.say(f"The link has an option that was left out. {error}")
         if self.state.parameters and not self._box.visible:
             await self._folded()
 

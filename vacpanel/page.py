@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import panel as pn
 from panel.io.resources import LOCAL_DIST
 
+from vacpanel import notices
 from vacpanel.address import Address
 from vacpanel.dashboard import LOOK_EVERY, Dashboard
 from vacpanel.header import PageHeader
@@ -32,7 +33,7 @@ def page(path: str | Path) -> pn.Column:
     pn.extension(notifications=True)
     _serve_styles()
     dashboard = Dashboard(path)
-    notices = dashboard.read_link(pn.state.location.search or "") if pn.state.location else []
+    unknown = dashboard.read_link(pn.state.location.search or "") if pn.state.location else []
     header = PageHeader(facts=dashboard.facts(), sizing_mode="stretch_width", margin=0)
     header.on_reset(dashboard.reset)
     sidebar = pn.Column(
@@ -59,7 +60,7 @@ def page(path: str | Path) -> pn.Column:
         document.template_variables["poster"] = poster(dashboard)
         pn.state.add_periodic_callback(_look, LOOK_EVERY)
         pn.state.on_session_destroyed(lambda _: dashboard.controller.cancel())
-        pn.state.onload(lambda: SavedMenu.say(*notices))
+        pn.state.onload(lambda: notices.say(*unknown))
     top = pn.Row(
         header,
         SavedMenu.of(dashboard),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-import panel as pn
 import param
 from panel.custom import JSComponent
 
-from vacpanel import link
+from vacpanel import link, notices
 from vacpanel.browser import script, style
 from vacpanel.notebook import hold
 from warehouse import UserError
@@ -47,15 +46,8 @@ class SavedMenu(JSComponent):
                 delete_view(folder, asked["delete"])
             elif (query := saved_views(folder).get(str(asked.get("go")))) is not None:
                 with hold():
-                    notices = dashboard.go(query)
-                self.say(*notices)
+                    unknown = dashboard.go(query)
+                notices.say(*unknown)
         except UserError as error:
-            self.say(str(error))
+            notices.say(str(error))
         self.names = list(saved_views(folder))
-
-    @staticmethod
-    def say(*notices: str) -> None:
-        """Show sentences where the page shows them."""
-        for notice in notices:
-            if pn.state.notifications is not None:
-                pn.state.notifications.warning(notice, duration=8000)

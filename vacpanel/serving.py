@@ -177,7 +177,11 @@ def serve_app(directories: list[str], port: int, panel_flags: list[str], explain
     app = Path(__file__).with_name("app.py")
     # Panel's entry point looks at sys.argv, not at its argument.
     sys.argv = ["panel", "serve", str(app), "--port", str(port), "--plugins", "vacpanel.routes", "--index", "app"]
-    if not {"--num-procs", "--reuse-sessions"} & {flag.partition("=")[0] for flag in panel_flags}:
+    given = {flag.partition("=")[0] for flag in panel_flags}
+    if "--basic-auth" in given and "--basic-login-template" not in given:
+        # Panel's own asks a CDN for its pictures.
+        panel_flags = [*panel_flags, "--basic-login-template", str(app.parent / "browser" / "login.html")]
+    if not {"--num-procs", "--reuse-sessions"} & given:
         # A page is begun at once with one that stands ready, and gets a session of its own when it connects. Not with
         # several processes, whose sessions differ.
         panel_flags = [*panel_flags, "--warm", "--reuse-sessions"]

@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -104,12 +105,20 @@ def browser():
 
 @pytest.fixture
 def page(browser):
-    """A fresh page of 1440 x 900; the test fails if the page reports an error."""
+    """A fresh page of 1440 x 900; the test fails if the page reports an error, or asks another host for anything."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    elsewhere: list[str] = []
+    context.on("request", lambda request: elsewhere.append(request.url) if outside(request.url) else None)
     yield page
     context.close()
     assert errors == []
+    assert elsewhere == []
+
+
+def outside(url: str) -> bool:
+    """Tell whether an address is on another machine."""
+    return url.startswith(("http", "ws")) and urlsplit(url).hostname not in {"127.0.0.1", "localhost"}

@@ -11,7 +11,7 @@ _FIND = """
 function* renderers() {
   for (const doc of Bokeh.documents)
     for (const model of doc._all_models.values())
-      if (model.type === "Figure")
+      if (model.type === "Figure" && Bokeh.index.find_one_by_id(model.id))  // others were on the page once
         for (const renderer of model.renderers)
           if (renderer.data_source) yield [model, renderer]
 }
@@ -91,21 +91,26 @@ def place(page: Page, names: list[str], x: float, y: float) -> tuple[float, floa
     )
 
 
-def tap(page: Page, columns: list[str], name: str, value: object) -> None:
-    """Click on a mark as a person does: once it is there and stands still."""
+def steady(page: Page, columns: list[str], name: str, value: object) -> tuple[float, float]:
+    """Return the screen position of a mark once it is there and stands still."""
     page.wait_for_function("window.Bokeh && Bokeh.documents.length > 0")
     before = None
     for _ in range(100):
         position = mark(page, columns, name, value)
         if position is not None and position == before:
-            page.mouse.move(position[0] - 3, position[1] - 3)
-            page.mouse.move(*position)
-            page.mouse.down()
-            page.mouse.up()
-            return
+            return position
         before = position
         page.wait_for_timeout(200)
     raise AssertionError(f"no mark with {name} = {value!r}")
+
+
+def tap(page: Page, columns: list[str], name: str, value: object) -> None:
+    """Click on a mark as a person does: once it is there and stands still."""
+    x, y = steady(page, columns, name, value)
+    page.mouse.move(x - 3, y - 3)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.up()
 
 
 def span(page: Page, columns: list[str]) -> float:
@@ -183,3 +188,19 @@ def inside(page: Page, columns: list[str], name: str, places: list[tuple[float, 
         if min(xs) - room <= x <= max(xs) + room and min(ys) - room <= y <= max(ys) + room:
             found.append(value)
     return found
+
+
+def inks(page: Page, names: list[str]) -> list[str]:
+    """Return the colours in which the axes of a plot are labelled."""
+    return page.evaluate(
+        f"""(names) => {{
+        {_FIND}
+        for (const [figure, renderer] of renderers())
+          if (holds(renderer, names)) {{
+            const axes = [...figure.left, ...figure.below].filter((part) => part.type.endsWith("Axis"))
+            return axes.map((axis) => axis.major_label_text_color)
+          }}
+        return []
+      }}""",
+        names,
+    )

@@ -30,8 +30,15 @@ def _status(address: str) -> int:
 
 
 def test_pictures_are_for_those_who_logged_in(page, guarded):
-    # Panel's own login page wants style sheets from elsewhere; its form is enough.
-    page.request.post(f"{guarded}/login", form={"username": "ali", "password": "open sesame"})
+    page.goto(f"{guarded}/app?model=demo:alexnet")
+    page.get_by_label("User").fill("ali")
+    page.get_by_label("Password").fill("open onion")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_contain_text("Invalid")
+    page.get_by_label("User").fill("ali")
+    page.get_by_label("Password").fill("open sesame")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_text("Leaf classes of alexnet, best first")).to_be_visible(timeout=120_000)
     page.goto(f"{guarded}/app?classes=3&images=12&models=demo:resnet18,demo:alexnet")
     thumb = page.locator(".vac-explanations .thumb img").first
     expect(thumb).to_be_visible(timeout=120_000)

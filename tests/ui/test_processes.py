@@ -10,7 +10,7 @@ import sys
 import pytest
 from playwright.sync_api import expect
 
-from tests.ui.conftest import serving
+from tests.ui.conftest import outside, serving
 
 ROWS = ".vac-explanations tbody tr[data-key]"
 
@@ -18,22 +18,22 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def two_processes(demo_warehouse, tmp_path_factory):
-    """The address of a server of two processes."""
+def four_processes(demo_warehouse, tmp_path_factory):
+    """The address of a server of four processes."""
     log = tmp_path_factory.mktemp("processes") / "log.txt"
-    command = [sys.executable, "-m", "vacpanel", "serve", str(demo_warehouse), "--num-procs", "2"]
+    command = [sys.executable, "-m", "vacpanel", "serve", str(demo_warehouse), "--num-procs", "4"]
     with serving(command, log) as address:
         yield address
 
 
-def test_sessions_of_all_processes_are_explained_by_one(browser, two_processes, demo_warehouse):
+def test_sessions_of_all_processes_are_explained_by_one(browser, four_processes, demo_warehouse):
     notes, elsewhere, missing = set(), [], []
     for image in range(4):  # each may meet another process of the server
         context = browser.new_context(viewport={"width": 1440, "height": 900})
         page = context.new_page()
         page.on("request", lambda request: elsewhere.append(request.url) if outside(request.url) else None)
         page.on("response", lambda answer: missing.append(answer.url) if answer.status == 404 else None)
-        page.goto(f"{two_processes}/app?models=demo:resnet18,demo:alexnet&images={image}&method=grad-cam%2B%2B")
+        page.goto(f"{four_processes}/app?models=demo:resnet18,demo:alexnet&images={image}&method=grad-cam%2B%2B")
         run = page.get_by_role("button", name=re.compile("Explain 2 models"))
         expect(run).to_be_enabled(timeout=120_000)
         run.click()
@@ -46,8 +46,3 @@ def test_sessions_of_all_processes_are_explained_by_one(browser, two_processes, 
     os.kill(pid, 0)  # it is there
     assert elsewhere == []
     assert missing == []
-
-
-def outside(url: str) -> bool:
-    """Tell whether an address is on another machine."""
-    return url.startswith("http") and not url.startswith("http://127.0.0.1:")

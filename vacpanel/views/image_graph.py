@@ -9,7 +9,7 @@ import holoviews as hv
 import numpy as np
 import panel as pn
 
-from vacpanel import serving
+from vacpanel import notices, serving
 from vacpanel.notebook import hold
 from vacpanel.palette import NEUTRAL, root_colors
 from vacpanel.views.live import LiveSource, quiet_toolbar, square_units
@@ -228,9 +228,7 @@ class ImageGraph:
         if not len(chosen):
             return
         if len(chosen) > MOST_CHOSEN:
-            if pn.state.notifications is not None:
-                said = f"The lasso holds {count(len(chosen), 'image')}; draw it around at most {MOST_CHOSEN}."
-                pn.state.notifications.info(said, duration=6000)
+            notices.say(f"The lasso holds {count(len(chosen), 'image')}; draw it around at most {MOST_CHOSEN}.")
             return
         with hold():
             self._brushed([int(image) for image in chosen])

@@ -1,0 +1,18 @@
+"""Sentences that appear on the page for some seconds."""
+
+from __future__ import annotations
+
+from html import escape
+
+import panel as pn
+
+
+def say(*sentences: str, seconds: float = 8.0) -> None:
+    """Show sentences where the page shows them; nowhere without a page.
+
+    They are text: names and links are not ours, and the page would take them for HTML.
+    """
+    if pn.state.notifications is None:
+        return
+    for sentence in sentences:
+        pn.state.notifications.warning(escape(sentence), duration=round(1000 * seconds))
