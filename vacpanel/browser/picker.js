@@ -42,7 +42,7 @@ export function render({ model }) {
   root.innerHTML = `<label for="${id}"></label><div class="field"><span class="chips"></span>
     <input id="${id}" type="text" role="combobox" autocomplete="off" spellcheck="false" aria-expanded="false"
       aria-autocomplete="list" aria-controls="${id}-list"></div>
-    <div id="${id}-list" class="list" role="listbox" hidden></div>`
+    <div id="${id}-list" class="list" role="listbox" tabindex="-1" hidden></div>`
   const [label, field, list] = root.children
   const [chips, input] = field.children
   let index = [], found = [], active = 0

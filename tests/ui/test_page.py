@@ -1,0 +1,259 @@
+"""The page as a whole: its keys, its room at every width, light and dark."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.ui import plots
+from tests.ui.plots import SCATTER
+from tests.ui.steps import DONE, ROWS, THUMBS, explain, open_dashboard, until
+
+# What can be operated, in the order of the page, as [what it is called, the part that it is in], shadow trees included.
+_WALK = """
+const PARTS = [["header", "header"], [".saved", "header"], [".vac-task", "task"], [".bar", "filter"],
+  [".vac-scatter", "A1"], [".vac-radar", "A2"], [".vac-modelbars", "A3"], [".vac-rootbars", "A4"],
+  [".vac-distribution", "B"], [".vac-explanations", "D"], [".vac-supplement", "E"]]
+function partOf(element) {
+  for (let node = element; node; node = node.parentNode ?? node.host)
+    if (node.matches) for (const [selector, part] of PARTS) if (node.matches(selector)) return part
+  return "?"
+}
+function called(element) {
+  return element.getAttribute("aria-label") || element.labels?.[0]?.textContent || element.textContent.trim() ||
+    element.placeholder || element.title || element.tagName
+}
+function all(node, found = []) {
+  if (node.nodeType === 1 && node.matches("button, input, select, summary, a[href], [tabindex='0']")) found.push(node)
+  for (const child of [...(node.shadowRoot?.children ?? []), ...(node.children ?? [])]) all(child, found)
+  return found
+}
+function canBeUsed(element) {
+  return !element.disabled && element.tabIndex >= 0 && element.checkVisibility({visibilityProperty: true}) &&
+    element.getBoundingClientRect().width > 0
+}
+function active() {
+  let found = document.activeElement
+  while (found?.shadowRoot?.activeElement) found = found.shadowRoot.activeElement
+  return found
+}
+"""
+
+
+def _controls(page: Page) -> list[list[str]]:
+    return page.evaluate(
+        f"() => {{ {_WALK}; const found = all(document.body).filter(canBeUsed); window.toReach = new Set(found);"
+        " return found.map((element) => [called(element), partOf(element)]) }"
+    )
+
+
+def test_tab_reaches_every_control_part_by_part(page, server):
+    open_dashboard(page, server, "?classes=3,5&models=demo:alexnet&where=%7B%22correct%22%3Atrue%7D")
+    expect(page.locator(THUMBS).first).to_be_visible()
+    controls = _controls(page)
+    for wanted in (
+        "Reset",
+        "Toggle theme",
+        "Saved views",
+        "Copy link",
+        "Models to compare",
+        "Classes",
+        "Threshold of attention",
+    ):
+        assert any(wanted in name for name, _ in controls), wanted
+    parts = []
+    for _ in range(len(controls) + 20):
+        page.keyboard.press("Tab")
+        part = page.evaluate(
+            f"() => {{ {_WALK}; const found = active(); if (!found || found === document.body) return null;"
+            " toReach.delete(found); return partOf(found) }"
+        )
+        if part in {None, "?"}:  # out of the page, into the browser
+            break
+        parts.append(part)
+    left = page.evaluate(
+        f"() => {{ {_WALK}; return [...toReach].map((element) => [partOf(element), called(element)]) }}"
+    )
+    assert left == []
+    order = [part for part, _ in itertools.groupby(parts)]
+    assert order == ["header", "task", "filter", "A1", "A2", "A3", "A4", "B", "D", "E"]
+
+
+def test_enter_and_space_do_what_a_click_does(page, server):
+    open_dashboard(page, server)
+    # A legend's chip compares a model.
+    page.locator(".vac-radar button[data-name='alexnet']").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".vac-task").get_by_role("button", name="Take out alexnet")).to_be_visible()
+    page.locator(".vac-radar button[data-name='resnet18']").focus()
+    page.keyboard.press("Space")
+    expect(page.locator(".vac-task").get_by_role("button", name="Take out resnet18")).to_be_visible()
+    # A picker is walked through with arrows.
+    page.get_by_role("combobox", name="Classes").focus()
+    page.keyboard.type("fish")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    thumbs = page.locator(THUMBS)
+    expect(thumbs).to_have_count(4)
+    # The strip.
+    thumbs.nth(1).focus()
+    page.keyboard.press("Space")
+    expect(thumbs.nth(1)).to_have_attribute("aria-pressed", "true")
+    run = page.get_by_role("button", name="Explain 2 models on 1 image")
+    expect(run).to_be_enabled()
+    run.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(DONE)).to_have_count(2, timeout=120_000)
+    # The table: sorted, and a row opened.
+    title = page.locator(".vac-explanations th[data-field='top1']")
+    title.locator("button").focus()
+    page.keyboard.press("Space")
+    expect(title).to_have_attribute("aria-sort", "descending")
+    page.locator(f"{ROWS} td[data-field='heatmap'] button").first.focus()
+    page.keyboard.press("Space")
+    expect(page.locator(".vac-explanations dialog[open]")).to_be_visible()
+    page.keyboard.press("Escape")
+    # The name of a model in the table pins it.
+    page.locator(f"{ROWS} .pin").filter(has_text="alexnet").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Leaf classes of alexnet, best first")).to_be_visible()
+    # The filter bar.
+    page.get_by_role("button", name="right ✓").focus()
+    page.keyboard.press("Enter")
+    chip = page.get_by_role("button", name="right answers")
+    chip.focus()
+    page.keyboard.press("Space")
+    expect(chip).to_have_count(0)
+
+
+CARDS = ".vac-view"
+
+
+def _boxes(page: Page) -> dict[str, dict[str, float]]:
+    return {
+        re.search(r"vac-(?!view)(\w+)", card.get_attribute("class")).group(1): card.bounding_box()
+        for card in page.locator(CARDS).all()
+    }
+
+
+@pytest.mark.parametrize("width", [1280, 1440, 2560])
+def test_everything_has_room(page, server, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    query = "?classes=3&models=demo:alexnet,demo:resnet18&second=demo:alexnet"
+    open_dashboard(page, server, query)
+    for step in ("before", "after"):
+        for theme in ("light", "dark"):
+            expect(page.locator("html")).to_have_attribute("data-theme", theme)
+            _check_room(page, width, f"{step} a task, {theme}")
+            page.get_by_role("button", name="Toggle theme").click()
+        if step == "before":
+            explain(page, "Explain 2 models on 1 image")
+            expect(page.locator(DONE)).to_have_count(2, timeout=120_000)
+
+
+def _check_room(page: Page, width: int, when: str) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, when
+    boxes = _boxes(page)
+    assert len(boxes) == 7
+    for name, box in boxes.items():
+        assert box["x"] >= 0, (when, name)
+        assert box["x"] + box["width"] <= width, (when, name)
+        assert min(box["width"], box["height"]) > 120, (when, name)
+    for (one, a), (other, b) in itertools.combinations(boxes.items(), 2):
+        apart = (
+            a["x"] + a["width"] <= b["x"] + 1
+            or b["x"] + b["width"] <= a["x"] + 1
+            or a["y"] + a["height"] <= b["y"] + 1
+            or b["y"] + b["height"] <= a["y"] + 1
+        )
+        assert apart, (when, one, other)
+    # What is in a card stays in it.
+    for name, box in boxes.items():
+        for figure in page.locator(f".vac-{name} .bk-Figure:visible").all():
+            inner = figure.bounding_box()
+            assert inner["x"] >= box["x"] - 1, (when, name)
+            assert inner["x"] + inner["width"] <= box["x"] + box["width"] + 1, (when, name)
+            assert inner["y"] + inner["height"] <= box["y"] + box["height"] + 1, (when, name)
+            assert inner["width"] > 60, (when, name)
+            assert inner["height"] > 60, (when, name)
+
+
+def test_dark_is_dark_everywhere_and_stays_chosen(page, server):
+    open_dashboard(page, server)
+    page.get_by_role("button", name="Toggle theme").click()
+    for _ in range(2):
+        grounds = [
+            card.evaluate("card => getComputedStyle(card).backgroundColor") for card in page.locator(CARDS).all()
+        ]
+        assert all(_bright(ground) < 60 for ground in grounds), grounds
+        assert _bright(page.evaluate("getComputedStyle(document.documentElement).backgroundColor")) < 60
+        headings = page.locator(f"{CARDS} h2")
+        assert all(_bright(heading.evaluate("h => getComputedStyle(h).color")) > 180 for heading in headings.all())
+        # Axes are painted on canvases: they follow, too.
+        until(page, lambda: all(_bright(ink) > 110 for ink in plots.inks(page, SCATTER)))
+        page.reload()
+        open_dashboard(page, server)
+        expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+def _bright(color: str) -> float:
+    if color.startswith("#"):
+        return sum(int(color[i : i + 2], 16) for i in (1, 3, 5)) / 3
+    return sum(float(value) for value in re.findall(r"[\d.]+", color)[:3]) / 3
+
+
+def test_the_root_address_leads_to_the_dashboard(page, server):
+    page.goto(f"{server}/?classes=3")
+    expect(page.get_by_text("Images of “fish”: 4 images")).to_be_visible(timeout=60_000)
+    picture = page.locator(f"{THUMBS} img").first
+    until(page, lambda: picture.evaluate("image => image.naturalWidth") > 0)
+
+
+def test_another_session_on_the_link_shows_the_same(browser, page, server):
+    """Filters, methods, parameters, target and what the choosers say."""
+    query = (
+        "?model=demo:alexnet&models=demo:resnet18,demo:alexnet&root=tool&classes=3,51&images=12"
+        '&method=grad-cam,bbmp&parameters={"bbmp":{"iterations":40}}&target=5&threshold=0.3&measure=ssim'
+        '&where={"roots":["animal","tool"],"correct":false,"min_confidence":0.2}&x=flops&y=top5'
+        "&second=demo:densenet121&comparison=movement&graph=classes"
+    )
+    open_dashboard(page, server, query)
+    expect(page.get_by_label("iterations", exact=True)).to_have_value("40", timeout=60_000)
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    other = open_dashboard(context.new_page(), server, page.url.removeprefix(f"{server}/app"))
+    expect(other.get_by_label("iterations", exact=True)).to_have_value("40", timeout=60_000)
+    assert other.url == page.url
+    seen = [_seen(page), _seen(other)]
+    assert seen[0] == seen[1]
+    said = seen[0]
+    assert said["chips"] == ["animal, tool", "wrong answers", "confidence 20% to 100%"]
+    assert said["taken"] == ["resnet18", "alexnet", "fish", "paintbrush", "Grad-CAM", "BBMP", "shrimp"]
+    assert {"Operations (FLOPs)", "Top-5 accuracy", "a class of my choice", "SSIM"} <= set(said["choosers"])
+    assert {"densenet121", "as movement"} <= set(said["choosers"])
+    assert said["threshold"] == "30"
+    assert said["task"] == ["Image 12 is picked.", "Explain 2 models on 1 image with 2 methods"]
+    assert said["scatter"]
+    context.close()
+
+
+def _seen(page: Page) -> dict:
+    page.wait_for_timeout(500)
+    choosers = page.locator("select:visible")
+    return {
+        "headings": page.locator("h2").all_inner_texts(),
+        "chips": page.locator(".bar .chips button").all_inner_texts(),
+        "taken": page.locator(".vac-task .chips button:not(.clear)").all_inner_texts(),
+        "choosers": [chooser.evaluate("s => s.selectedOptions[0].textContent") for chooser in choosers.all()],
+        "threshold": page.get_by_role("slider", name="Threshold of attention").input_value(),
+        "task": [
+            *page.get_by_text(re.compile("picked")).all_inner_texts(),
+            page.get_by_role("button", name=re.compile("^Explain ")).inner_text(),
+        ],
+        "sql": page.locator(".bar details.sql code").text_content(),
+        "strip": [thumb.get_attribute("data-id") for thumb in page.locator(THUMBS).all()],
+        "scatter": plots.columns(page, SCATTER),
+        "bars": [plots.columns(page, columns) for columns in (plots.MODEL_BARS, plots.ROOT_BARS, plots.GRAPH)],
+    }
