@@ -77,7 +77,7 @@ class Selection(param.Parameterized):
     )
     target = param.String(
         default="predicted",
-        regex=r"^(predicted|true|\d{1,9})$",
+        regex=r"^(predicted|true|[0-9]{1,9})\Z",
         doc="The class a map explains: the one that the model predicts, the true one, or the class with this id.",
     )
     threshold = param.Magnitude(default=0.5, doc="Attention below this is dimmed; the rest is the region of interest.")
@@ -169,7 +169,7 @@ class Selection(param.Parameterized):
         def kept(values: Iterable[Any], kind: str) -> list[Any]:
             unknown = [v for v in values if v not in known[kind]]
             if unknown:
-                notices.append(f"This warehouse has no {kind} {', '.join(map(repr, unknown))}.")
+                notices.append(f"This warehouse has no {kind} {_listed(unknown)}.")
             return [v for v in values if v in known[kind]]
 
         for name, kind in RESTRICTED.items():
@@ -195,3 +195,9 @@ class Selection(param.Parameterized):
 def _toggled(values: list[Any], value: Any) -> list[Any]:
     """Return a new list with `value` removed if present, else appended (a new object, so that watchers fire)."""
     return [v for v in values if v != value] if value in values else [*values, value]
+
+
+def _listed(values: list[Any]) -> str:
+    """Return values as a sentence names them: a link may hold thousands, and each of them pages of text."""
+    first = [repr(value if isinstance(value, int) else value[:60]) for value in values[:5]]
+    return ", ".join(first) + (f" and {len(values) - 5} more" if len(values) > 5 else "")
