@@ -6,6 +6,8 @@ from html import escape
 
 import panel as pn
 
+GROUND = "#8a4b00"  # Panel's own is too bright for white letters
+
 
 def say(*sentences: str, seconds: float = 8.0) -> None:
     """Show sentences where the page shows them; nowhere without a page.
@@ -15,4 +17,4 @@ def say(*sentences: str, seconds: float = 8.0) -> None:
     if pn.state.notifications is None:
         return
     for sentence in sentences:
-        pn.state.notifications.warning(escape(sentence), duration=round(1000 * seconds))
+        pn.state.notifications.send(escape(sentence), duration=round(1000 * seconds), type="warning", background=GROUND)

@@ -291,7 +291,8 @@ class Scheduler(Generic[W, T]):
                 alike = other.work.group == job.work.group and other not in jobs
                 if len(jobs) < self.batch and alike and self._waits(other, user, order):
                     jobs.append(other)
-        run = Run(jobs, user, threading.Condition(self._lock))
+        # Its thread may look at once for how long it has had the device.
+        run = Run(jobs, user, threading.Condition(self._lock), since=self._clock())
         for begun in jobs:
             begun.run = run
         self._runs.append(run)

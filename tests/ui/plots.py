@@ -204,3 +204,15 @@ def inks(page: Page, names: list[str]) -> list[str]:
       }}""",
         names,
     )
+
+
+def pixels(page: Page) -> int:
+    """Return how many pixels of the picture of all images are painted."""
+    return page.evaluate(
+        f"""() => {{
+        {_FIND}
+        for (const [, renderer] of renderers())
+          if (renderer.data_source.data.image) return [...renderer.data_source.data.image[0]].filter(Boolean).length
+        return 0
+      }}"""
+    )

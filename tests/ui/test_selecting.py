@@ -336,7 +336,9 @@ def test_single_images_are_shown_under_the_pointer_and_can_be_picked(dashboard, 
         return min((point[1] - o[1]) ** 2 + (point[2] - o[2]) ** 2 for o in points if o is not point)
 
     image_id, x, y, class_id, name, root = max((p for p in points if abs(p[1]) < 1.8 and abs(p[2]) < 1.8), key=alone)
-    until(page, lambda: plots.columns(page, ["image", "dw", "dh"]))
+    # The first picture takes a while, datashader compiles; until then that is said.
+    until(page, lambda: plots.pixels(page) > 500, seconds=60)
+    expect(view.get_by_text("Drawing the points")).to_have_count(0)
     place = until(page, lambda: plots.place(page, ["image", "dw", "dh"], x, y))
     page.mouse.move(place[0] - 4, place[1])
     page.mouse.move(*place, steps=4)

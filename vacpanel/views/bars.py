@@ -186,6 +186,8 @@ class ModelBars(_RankedBars):
         """Return the bars, or what to do to see them."""
         self._shown = False
         self.heading = self.title
+        if not len(self.warehouse.models()["model"]):
+            return "No model has been run yet."
         if not self.state.model:
             return "Tap a model in the scatter to see on which classes it is right."
         drawing = self._draw_bars()

@@ -56,6 +56,7 @@ class ImageGraph:
         self._points = self._frame("", None)
         self._card = pn.pane.HTML("", styles=_corner(below=True))
         self._turn = 0  # of the picture that was asked for last
+        self._painted = False
         self.pane: Viewable | None = None
 
     def show(self, model: str, where: Predicate) -> str:
@@ -124,11 +125,18 @@ class ImageGraph:
         """Shade the points beside the event loop: millions take a while, and the first ones have datashader compile."""
         self._turn += 1
         turn = self._turn
+        if not self._painted:
+            self._card.object = card("Drawing the points \N{HORIZONTAL ELLIPSIS}")
 
         async def paint() -> None:
             columns = await asyncio.to_thread(self._shaded)
-            if turn == self._turn:
-                self._picture.patch(**columns)
+            if turn != self._turn:
+                return
+            self._picture.patch(**columns)
+            if not self._painted:
+                self._painted = True
+                if self._shown_image < 0:
+                    self._card.object = ""
 
         pn.state.execute(paint)
 

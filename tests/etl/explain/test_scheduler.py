@@ -250,6 +250,29 @@ def test_work_that_two_users_want_is_served_as_early_as_for_either(device):
     assert device.log.count("shared") == 1
 
 
+def test_work_knows_from_its_first_moment_how_long_it_has_had_the_device(monkeypatch):
+    """Its thread may be quicker than the one that begins it."""
+    seen = threading.Event()
+    start = threading.Thread.start
+
+    def start_and_wait(thread):
+        start(thread)
+        if thread.name == "explain":
+            assert seen.wait(WAIT)
+
+    def compute(works, turn):
+        before = turn.seconds
+        seen.set()
+        turn.step()
+        return [(before, turn.seconds)]
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_wait)
+    scheduler = Scheduler(compute, clock=lambda: 27_000.0)
+    [future] = scheduler.submit([Steps("a")])
+    assert future.result(WAIT) == (0.0, 0.0)
+    scheduler.close()
+
+
 def test_several_devices_work_at_the_same_time():
     together = threading.Barrier(2)
 
