@@ -10,15 +10,12 @@ from playwright.sync_api import Page, expect
 
 from tests.ui import plots
 from tests.ui.plots import GRAPH, MODEL_BARS, RADAR_DOTS, RADAR_LINES, ROOT_BARS, SCATTER
+from tests.ui.steps import open_dashboard
 
 
 @pytest.fixture
 def dashboard(page: Page, server: str) -> Page:
-    page.goto(f"{server}/app")
-    expect(page.get_by_text("13 models", exact=False)).to_be_visible(timeout=120_000)
-    page.wait_for_function("window.Bokeh && Bokeh.documents.length > 0")
-    page.wait_for_load_state("networkidle")
-    return page
+    return open_dashboard(page, server)
 
 
 def _rows(warehouse, query, *parameters):
@@ -27,11 +24,11 @@ def _rows(warehouse, query, *parameters):
 
 
 def _until(page: Page, what):
-    for _ in range(100):
+    for _ in range(400):
         if what():
             return
         page.wait_for_timeout(50)
-    raise AssertionError("it did not happen within five seconds")
+    raise AssertionError("it did not happen within twenty seconds")
 
 
 def test_all_views_are_filled_at_the_start(dashboard, demo_warehouse):
