@@ -623,6 +623,7 @@ STEP = st.tuples(st.sampled_from(STEPS), st.lists(st.integers(0, 999), min_size=
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # some 100 s where nothing else runs
 @settings(
     max_examples=SEQUENCES,
     deadline=None,
