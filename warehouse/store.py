@@ -256,7 +256,8 @@ class Warehouse(Reader):
         """
         wanted = tuple(_integers(class_ids))
         if where.classes:  # said once is enough: views that filter by what is selected share the answer
-            wanted, where = tuple(i for i in wanted if i in set(where.classes)), where.without("classes")
+            kept = set(where.classes)
+            wanted, where = tuple(i for i in wanted if i in kept), where.without("classes")
         most = -(-max(int(limit), 1) // IMAGES_ASKED_FOR) * IMAGES_ASKED_FOR
         found = {name: column[:limit] for name, column in self._images(self.generation, wanted, most, where).items()}
         place = {class_id: i for i, class_id in enumerate(wanted)}

@@ -136,6 +136,8 @@ def test_images_of_several_classes_share_the_room(w: Warehouse) -> None:
         kept = [i for class_id in (a, b) for i in w.images_of(class_id, where=where)["image_id"]]
         assert kept
         assert w.images_of_classes([a, b], 10**6, where)["image_id"].tolist() == kept
+    assert w.images_of_classes([a, b], 10**6, Predicate(classes=(c, b)))["image_id"].tolist() == every[b]
+    assert w.images_of_classes([a, b], 10**6, Predicate(classes=(c,)))["image_id"].tolist() == []
 
 
 def test_numpy_integers_are_welcome(w: Warehouse) -> None:

@@ -9,12 +9,6 @@ import panel as pn
 
 FONT = "font-family: var(--bokeh-base-font, system-ui, sans-serif);"
 EMPTY_CSS = f":host {{ color: #8a8f98; {FONT} font-size: 13px; text-align: center; }}"
-GALLERY_CSS = f"""
-:host {{ {FONT} font-size: 12px; text-align: center; }}
-.gallery {{ display: flex; flex-wrap: wrap; gap: 10px; }}
-figure {{ margin: 0; }}
-img {{ width: 128px; height: 128px; object-fit: contain; border-radius: 4px; }}
-"""
 # The browser's own arrow is visible on light and dark grounds.
 SELECT_CSS = """
 label { font-size: 11.5px; opacity: .75; }
@@ -40,22 +34,6 @@ def line(text: Any, css: str = LINE_CSS, **params: Any) -> pn.pane.HTML:
     """
     shown = html.escape(text) if isinstance(text, str) else text.rx().rx.pipe(html.escape)
     return pn.pane.HTML(shown, stylesheets=[css], **params)
-
-
-def gallery(pictures: list[tuple[str, str]]) -> pn.pane.HTML:
-    """Return captioned pictures in a row.
-
-    Parameters
-    ----------
-    pictures
-        (caption, address) pairs; the addresses are our own.
-    """
-    figures = "".join(
-        f'<figure><img src="{html.escape(src)}" alt=""><figcaption>{html.escape(caption)}</figcaption></figure>'
-        for caption, src in pictures
-    )
-    content = f'<div class="gallery">{figures}</div>'
-    return pn.pane.HTML(content, stylesheets=[GALLERY_CSS], sizing_mode="stretch_width", margin=(0, 12))
 
 
 def card(*lines: str, src: str = "") -> str:
