@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import panel as pn
@@ -106,7 +105,7 @@ class MethodOptions(pn.viewable.Viewer):
         try:
             self.state.set_parameters(self._shown, methods.check(self._shown, values))
         except UserError as error:
-            self._says.object = escape(str(error))
+            self._says.object = str(error)
 
     def _restore(self, _: Any) -> None:
         self.state.set_parameters(self._method, {})

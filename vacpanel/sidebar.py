@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import panel as pn
@@ -142,7 +141,7 @@ class TaskSidebar(pn.viewable.Viewer):
         task = self.controller.task()
         self._run.param.update(label=task.label, disabled=bool(task.problem))
         if not self.controller.busy:
-            self._say.object = escape(task.problem)
+            self._say.object = task.problem
 
     def _follow_state(self) -> None:
         self._follow_choices()
@@ -157,7 +156,7 @@ class TaskSidebar(pn.viewable.Viewer):
         counted = f"{controller.done} of {count(controller.total, 'map')}" if controller.busy else ""
         if controller.running:
             counted += f", the next at {round(100 * controller.running)} %"
-        self._say.object = escape(f"{counted}. {controller.message}" if counted else controller.message)
+        self._say.object = f"{counted}. {controller.message}" if counted else controller.message
 
     async def _clicked(self, _: Any) -> None:
         await self.controller.run()

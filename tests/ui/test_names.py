@@ -19,6 +19,10 @@ from tests.ui import plots
 from tests.ui.conftest import serving
 from tests.ui.plots import GRAPH, MODEL_BARS, ON_CLASSES, RADAR_DOTS, ROOT_BARS, SCATTER, SPREAD
 from tests.ui.steps import open_dashboard, until
+from vacpanel.controller import Controller
+from vacpanel.serving import close_all, open_warehouse
+from vacpanel.state import Selection
+from warehouse.publish import publish
 
 HTML = "<img src=x onerror=globalThis.ran=1>"
 ROOTS = ["<b onmouseover=globalThis.ran=1>root</b>", "שורש"]
@@ -49,8 +53,30 @@ def odd(tmp_path_factory):
         torch.save(module.state_dict(), folder / f"{name}.pth")
         models.append(f"torchvision:squeezenet1_1@{folder / name}.pth")
     run(folder / "images", models=models, warehouse=folder / "warehouse", classes=folder / "classes.csv")
+    # One map is published: a page begins with examples of explanations.
+    opened = open_warehouse(folder / "warehouse")
+    [explained] = [str(model) for model in opened.models()["model"] if HTML in str(model)]
+    state = Selection(generation=opened.generation, models=[explained], images=[0], methods=["grad-cam"])
+    Controller(opened, state).finish(lambda *_: None)
+    close_all()
+    publish(folder / "warehouse")
     with serving([sys.executable, "-m", "vacpanel", "serve", str(folder / "warehouse")], folder / "log.txt") as address:
         yield address
+
+
+_WATCHED = """
+Object.defineProperty(globalThis, "ran", {
+  get: () => globalThis.where,
+  set: () => globalThis.where = event.composedPath().map((node) => node.outerHTML?.slice(0, 300) ?? String(node)),
+})
+"""
+
+
+@pytest.fixture
+def page(page):
+    """A page that remembers where in it a name was run."""
+    page.add_init_script(_WATCHED)
+    return page
 
 
 def _nothing_ran(page):
@@ -59,6 +85,9 @@ def _nothing_ran(page):
 
 
 def test_odd_names_are_text_everywhere(page, odd):
+    page.goto(f"{odd}/app")
+    says = page.locator(".vac-explanations").get_by_text("How each method explains")
+    expect(says).to_contain_text(f"{HTML} on one image:", timeout=120_000)
     page.goto(f"{odd}/app?classes=0,1,2,3&images=0")
     thumbs = page.locator(".vac-explanations .thumb")
     expect(thumbs).to_have_count(8, timeout=120_000)

@@ -20,7 +20,19 @@ select option { background: var(--vac-ground, var(--panel-background-color, Canv
 LINE_CSS = f":host {{ {FONT} font-size: 12.5px; line-height: 1.35; }}"
 
 
-def line(text: Any, css: str = LINE_CSS, **params: Any) -> pn.pane.HTML:
+class PlainText(pn.pane.HTML):
+    """A pane whose ``object`` is text, whatever it is set to; the page would take that of its base for HTML."""
+
+    @classmethod
+    def applies(cls, obj: Any) -> bool | None:
+        """Tell Panel never to choose this pane by itself."""
+        return None if isinstance(obj, str) else False
+
+    def _transform_object(self, obj: Any) -> dict[str, Any]:
+        return dict(super()._transform_object(html.escape("" if obj is None else str(obj))))
+
+
+def line(text: Any = "", css: str = LINE_CSS, **params: Any) -> PlainText:
     """Return a pane that shows plain text.
 
     Parameters
@@ -32,8 +44,7 @@ def line(text: Any, css: str = LINE_CSS, **params: Any) -> pn.pane.HTML:
     **params
         Of the pane.
     """
-    shown = html.escape(text) if isinstance(text, str) else text.rx().rx.pipe(html.escape)
-    return pn.pane.HTML(shown, stylesheets=[css], **params)
+    return PlainText(text, stylesheets=[css], **params)
 
 
 def card(*lines: str, src: str = "") -> str:
@@ -57,6 +68,6 @@ def card(*lines: str, src: str = "") -> str:
     return f'<div style="{style}">{picture}{texts}</div>' if lines or src else ""
 
 
-def empty(message: str) -> pn.pane.HTML:
+def empty(message: str) -> PlainText:
     """Return a quiet sentence for a view that has nothing to show yet."""
     return line(message, EMPTY_CSS, sizing_mode="stretch_width", margin=(24, 20))
