@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ import pytest
 import warehouse
 from etl.explain import postprocess
 from etl.explain.requests import Request
+from tests.vacpanel.loops import in_a_loop
 from vacpanel import serving
 from vacpanel.controller import UPDATE_EVERY, Controller
 from vacpanel.state import Selection
@@ -29,9 +29,7 @@ def opened(demo_warehouse):
 
 
 def _run(controller):
-    """Run the task on a loop of its own; the browser tests leave one running in this thread."""
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(lambda: asyncio.run(controller.run())).result()
+    in_a_loop(controller.run())
 
 
 def _published(folder, image_id):
@@ -116,8 +114,7 @@ def _run_until(controller, condition, then):
         then()
         await asyncio.wait_for(task, 20)
 
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(lambda: asyncio.run(both())).result()
+    in_a_loop(both())
 
 
 def _forwards_end(service):
@@ -255,8 +252,7 @@ def test_two_sessions_do_not_wait_for_each_other(opened):
         long.cancel()
         await running
 
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(lambda: asyncio.run(asyncio.wait_for(both(), 120))).result()
+    in_a_loop(asyncio.wait_for(both(), 120))
 
 
 def test_a_map_that_shows_nothing_says_so_instead(opened):

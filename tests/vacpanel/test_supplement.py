@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import duckdb
 import numpy as np
 import pytest
 from bokeh.document import Document
 
 from etl.explain.similarity import MEASURES, similarity
+from tests.vacpanel.loops import in_a_loop
 from tests.vacpanel.test_explanations import _done, _row
 from vacpanel import layers, serving
 from vacpanel.state import Selection
@@ -177,7 +176,7 @@ def test_large_comparisons_are_made_beside_the_event_loop(view, opened, monkeypa
     view.state.measure = "mse"
     assert view._matrix.labels == []
     for later in waiting:
-        asyncio.run(later())
+        in_a_loop(later())
     assert (view._matrix.measure, len(view._matrix.values)) == ("mse", 2)
     maps = np.stack([layers.at_size(row.attention, (96, 96)) for row in view.controller.rows])
     np.testing.assert_allclose(view._matrix.values, similarity(maps, "mse"), atol=1e-5)
