@@ -158,10 +158,13 @@ class Media:
         return loaders[kind](first, int(second))
 
     def _image(self, image_id: str, size: int) -> tuple[str, bytes]:
-        side = min(size, MAX_SIDE)
-        picture = open_image(self.warehouse.image(int(image_id)).file)
+        return "image/jpeg", render.encode(self.original(int(image_id), min(size, MAX_SIDE)), "JPEG")
+
+    def original(self, image_id: int, side: int) -> Image.Image:
+        """Return an image, reduced to at most `side` px."""
+        picture = open_image(self.warehouse.image(image_id).file)
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-        return "image/jpeg", render.encode(picture, "JPEG")
+        return picture
 
     def picture(self, image_id: int, key: str) -> Image.Image:
         """Return what the model with this key sees of an image, by the geometry that its card records."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from bokeh.palettes import Cividis256
 from jinja2 import Environment
 from PIL import Image
 
 from vacpanel import __version__, link, methods, render
 from vacpanel.browser import document, style
 from vacpanel.explained import ExplainedMaps, data_uri, names_of
+from vacpanel.views.figures import shaded
 from vacpanel.views.similarity import KNOWN
 from vacpanel.words import count, short_number
 
@@ -168,22 +168,17 @@ def _similarity(warehouse: Warehouse, state: Selection, rows: Sequence[Row]) -> 
     known = next(measure for measure in KNOWN if measure["name"] == state.measure)
     several = len({row.method for row in there}) > 1
     labels = [f"{row.facts['label']}, {methods.title(row.method)}" if several else row.facts["label"] for row in there]
-    others = values[~np.eye(len(values), dtype=bool)]
-    far, best = (others.min(), known["best"]) if known["best"] else (others.max(), 0.0)
-    span = (best - far) or 1.0
-    cells = [[(f"{value:.3f}", *_shade((value - far) / span)) for value in line] for line in values]
+    shades = shaded(values, known["best"])
+    cells = [
+        [(f"{value:.3f}", *colours) for value, colours in zip(*line, strict=True)]
+        for line in zip(values.tolist(), shades, strict=True)
+    ]
     return {
         "title": known["title"],
         "says": known["says"],
         "labels": labels,
         "rows": list(zip(labels, cells, strict=True)),
     }
-
-
-def _shade(share: float) -> tuple[str, str]:
-    """Return the colours of a cell and of the text in it, for a similarity from least (0) to equal (1)."""
-    at = int(np.clip(round(255 * share), 0, 255))
-    return Cividis256[at], "black" if at > 127 else "white"
 
 
 def _percent(share: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from xml.etree import ElementTree as ET
 
 import duckdb
 import holoviews as hv
@@ -84,6 +85,14 @@ def test_it_gives_its_data_and_the_query_for_them(name, demo_warehouse, empty_wa
     empty = load("vacpanel.views", name)(serving.open_warehouse(empty_warehouse))
     assert empty.data().is_empty()
     assert empty.data().columns
+
+
+def test_it_is_drawn_by_the_page_or_as_svg(name, demo_warehouse, empty_warehouse):
+    for folder, changes in ((empty_warehouse, {}), (demo_warehouse, {}), (demo_warehouse, {"classes": [3, 9]})):
+        opened = serving.open_warehouse(folder)
+        view = load("vacpanel.views", name)(opened, Selection(generation=opened.generation, **changes))
+        drawing = view.svg()
+        assert drawing == "" or ET.fromstring(drawing).tag == "{http://www.w3.org/2000/svg}svg"
 
 
 def test_it_is_freed_with_its_session(name, demo_warehouse):

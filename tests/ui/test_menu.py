@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from xml.etree import ElementTree as ET
 
 import duckdb
 import polars as pl
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+SVG = "{http://www.w3.org/2000/svg}"
 VIEWS = ("scatter", "radar", "modelbars", "rootbars", "distribution", "explanations", "supplement")
 
 
@@ -100,11 +102,47 @@ def test_plots_are_saved_as_they_are_on_the_page(dashboard):
         assert "<image" not in drawing
 
 
-def test_what_is_no_plot_offers_no_picture(dashboard):
-    _button(dashboard, "explanations").click()
-    item = dashboard.locator(".vac-explanations").get_by_role("menuitem", name="Save as PNG")
-    expect(item).to_have_attribute("aria-disabled", "true")
-    expect(item).to_have_attribute("title", "What is shown here is no plot")
+def test_what_is_no_plot_is_drawn_for_the_file(dashboard):
+    """Pictures to choose from; after a comparison its table, in the order of the page, and the similarity matrix."""
+    name, content = _saved(dashboard, "explanations", "Save as SVG")
+    assert name == "vacpanel-explanations.svg"
+    strip = dashboard.locator(".vac-explanations .thumb").count()
+    assert len(ET.fromstring(content).findall(f".//{SVG}image")) >= strip > 0
+
+    dashboard.goto(dashboard.url.split("?")[0] + "?models=demo:alexnet,demo:resnet18,demo:squeezenet1_1&images=13")
+    dashboard.get_by_role("button", name="Explain 3 models on 1 image").click()
+    rows = dashboard.locator(".vac-explanations tr[data-state='done']")
+    expect(rows).to_have_count(3, timeout=120_000)
+    dashboard.locator(".vac-explanations thead th[data-field='confidence'] button").click()
+    models = rows.locator("td[data-field='label'] .pin").all_inner_texts()
+    _, content = _saved(dashboard, "explanations", "Save as SVG")
+    drawing = ET.fromstring(content)
+    texts = [text.text for text in drawing.iter(f"{SVG}text")]
+    assert [text for text in texts if text in models] == models
+    assert len(drawing.findall(f".//{SVG}image")) == 9
+    name, content = _saved(dashboard, "explanations", "Save as PNG")
+    assert name == "vacpanel-explanations.png"
+    picture = Image.open(io.BytesIO(content)).convert("RGB")
+    assert picture.size == pytest.approx((float(drawing.get("width")), float(drawing.get("height"))), abs=2)
+    assert picture.getpixel((0, 0)) == (255, 255, 255)
+    assert len(picture.getcolors(1 << 24)) > 10_000
+
+    shown = dashboard.locator(".vac-supplement .cell").all_inner_texts()
+    name, content = _saved(dashboard, "supplement", "Save as SVG")
+    assert name == "vacpanel-supplement.svg"
+    texts = [text.text for text in ET.fromstring(content).iter(f"{SVG}text")]
+    assert [float(cell) for cell in shown] == pytest.approx(
+        [float(text) for text in texts if re.fullmatch(r"\d\.\d{3}", text)], abs=0.006
+    )
+    _, content = _saved(dashboard, "supplement", "Save as PNG")
+    assert len(Image.open(io.BytesIO(content)).convert("RGB").getcolors(1 << 24)) > 100
+
+
+def test_a_drawing_has_the_colours_of_the_page(dashboard):
+    dashboard.get_by_role("button", name="Toggle theme").click()
+    dashboard.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    _, content = _saved(dashboard, "explanations", "Save as PNG")
+    assert max(Image.open(io.BytesIO(content)).convert("RGB").getpixel((0, 0))) < 60
 
 
 def test_data_and_sql_say_the_same(dashboard, demo_warehouse):

@@ -64,6 +64,32 @@ function picture(plots, kind, color) {
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"))
 }
 
+// The keys of the rows of tables in an element, from top to bottom.
+function rowsIn(element) {
+  const rows = [...element.querySelectorAll("tr[data-key]")].map((row) => row.dataset.key)
+  const inner = [...element.querySelectorAll("*")].filter((one) => one.shadowRoot)
+  return [...rows, ...(element.shadowRoot ? rowsIn(element.shadowRoot) : []), ...inner.flatMap((one) => rowsIn(one.shadowRoot))]
+}
+
+// A drawing of the server in the colours of the page. It is read as a drawing, never put into the page.
+function recoloured(bytes, element) {
+  const root = new DOMParser().parseFromString(new TextDecoder().decode(bytes), "image/svg+xml").documentElement
+  root.setAttribute("color", getComputedStyle(element).color)
+  root.querySelector(".ground")?.setAttribute("fill", ground(element))
+  return new Blob([new XMLSerializer().serializeToString(root)], { type: "image/svg+xml" })
+}
+
+async function painted(drawing) {
+  const address = URL.createObjectURL(drawing), image = new Image()
+  image.src = address
+  await image.decode()
+  const canvas = document.createElement("canvas"), scale = Math.max(1, devicePixelRatio)
+  Object.assign(canvas, { width: scale * image.naturalWidth, height: scale * image.naturalHeight })
+  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height)
+  URL.revokeObjectURL(address)
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"))
+}
+
 function save(blob, name) {
   const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name })
   link.click()
@@ -77,7 +103,7 @@ export function render({ model }) {
     <button type="button" aria-label="What this view shows">?</button>
     <button type="button" aria-haspopup="menu" aria-expanded="false">⋯</button>`
   const [title, action, asks, opens] = head.children
-  let menu = null, tip = null, asked = null // what waits for the server's answer
+  let menu = null, tip = null, asked = null, kind = null // which button waits for the server's answer, and for what
 
   const card = () => head.getRootNode().host?.getRootNode().host
 
@@ -142,7 +168,7 @@ export function render({ model }) {
   function prepare() {
     const plots = plotsIn(card())
     ITEMS.forEach(([name, text], i) => {
-      const item = menu.children[i], without = PICTURES.has(name) && !plots.length
+      const item = menu.children[i], without = PICTURES.has(name) && !plots.length && !model.draws
       item.textContent = name === "enlarge" && card().matches(":popover-open") ? "Back to its place" : text
       item.ariaDisabled = String(without)
       item.title = without ? "What is shown here is no plot" : ""
@@ -154,21 +180,26 @@ export function render({ model }) {
     if (name === "enlarge") {
       close()
       enlarge(!card().matches(":popover-open"))
-    } else if (PICTURES.has(name)) {
-      close()
-      const kind = [...(card().classList)].find((one) => one.startsWith("vac-") && one !== "vac-view")
-      save(await picture(plotsIn(card()), name, ground(card())), `${(kind ?? "view").replace("vac-", "vacpanel-")}.${name}`)
-    } else ask(name, item)
+      return
+    }
+    const plots = PICTURES.has(name) ? plotsIn(card()) : []
+    if (!plots.length) return ask(name, item)
+    close()
+    const own = [...(card().classList)].find((one) => one.startsWith("vac-") && one !== "vac-view")
+    save(await picture(plots, name, ground(card())), `${(own ?? "view").replace("vac-", "vacpanel-")}.${name}`)
   }
 
   // From the server ----------------------------------------------------------------------------------------------------
 
   function ask(name, button) {
     asked = button
-    model.send_msg({ do: name, page: location.origin + location.pathname })
+    kind = name
+    const drawn = PICTURES.has(name)
+    const shown = drawn ? rowsIn(card()) : []
+    model.send_msg({ do: drawn ? "svg" : name, shown, page: location.origin + location.pathname })
   }
 
-  function receive(answer) {
+  async function receive(answer) {
     const button = asked
     asked = null
     if (answer.sql) return copyText(answer.sql, button ?? opens, "Copied")
@@ -178,7 +209,9 @@ export function render({ model }) {
     }
     if (menu?.matches(":popover-open")) close()
     const bytes = Uint8Array.from(atob(answer.data), (letter) => letter.charCodeAt(0))
-    save(new Blob([bytes], { type: answer.type }), answer.name)
+    if (!answer.name.endsWith(".svg")) return save(new Blob([bytes], { type: answer.type }), answer.name)
+    const drawing = recoloured(bytes, card())
+    save(kind === "png" ? await painted(drawing) : drawing, answer.name.replace(/svg$/, kind))
   }
 
   // Enlarged -----------------------------------------------------------------------------------------------------------

@@ -19,9 +19,11 @@ from vacpanel import notebook
 from vacpanel.state import Selection
 from vacpanel.views.head import ViewHead
 from vacpanel.views.text import empty
-from warehouse import VacpanelError
+from warehouse import UserError, VacpanelError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import polars as pl
     from panel.models.esm import DataEvent
     from panel.viewable import Viewable
@@ -44,7 +46,7 @@ CARD_CSS = """
         max-width: none; max-height: none; color: inherit; background: var(--vac-surface, Canvas);
         box-shadow: 0 0 0 100vmax rgba(0, 0, 0, .45); }
 """
-FORMATS = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
+FORMATS = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet", "svg": "image/svg+xml"}
 
 
 class View(pn.viewable.Viewer):
@@ -90,6 +92,18 @@ class View(pn.viewable.Viewer):
         """Return the rows behind what is shown now, under the current state and filter: the answer to `sql`."""
         return self.warehouse.sql(self.sql()).pl()
 
+    def svg(self, shown: Sequence[str] = ()) -> str:  # noqa: ARG002
+        """Return what is shown now as an SVG document; empty where only the page can draw it, as it does plots.
+
+        Called in a thread of its own.
+
+        Parameters
+        ----------
+        shown
+            The keys of the rows that are in sight, in their order, where the view has rows that the page arranges.
+        """
+        return ""
+
     def act(self, page: str) -> tuple[str, str, bytes]:
         """Do what the button in the head is for; return name, MIME type and content of a file to be saved.
 
@@ -124,7 +138,8 @@ class View(pn.viewable.Viewer):
     def __panel__(self) -> Viewable:
         """Return heading, help and drawing as one framed panel."""
         if self._frame is None:
-            head = ViewHead(heading=self.heading, action=self.action, help=self.help_text)
+            draws = type(self).svg is not View.svg
+            head = ViewHead(heading=self.heading, action=self.action, help=self.help_text, draws=draws)
             self.param.watch(lambda event: head.param.update(**{event.name: event.new}), ["heading", "action"])
             head.on_msg(lambda event: self._asked(head, event))
             self._frame = pn.Column(
@@ -140,16 +155,18 @@ class View(pn.viewable.Viewer):
     def _asked(self, head: ViewHead, event: DataEvent) -> None:
         """Give the page what its menu asks for, beside the event loop: a large warehouse takes its time."""
         asked = event.data if isinstance(event.data, dict) else {}
-        wanted, page = asked.get("do"), asked.get("page")
+        wanted, page, shown = asked.get("do"), asked.get("page"), asked.get("shown")
         if wanted == "sql":
             head.give(sql=f"{self.sql()};")
             return
         if wanted not in FORMATS and not (wanted == "act" and self.action):
             return
+        page = page if isinstance(page, str) else ""
+        keys = [key for key in shown if isinstance(key, str)] if isinstance(shown, list) else []
 
         async def give() -> None:
             try:
-                name, mime, content = await asyncio.to_thread(self._file, wanted, page if isinstance(page, str) else "")
+                name, mime, content = await asyncio.to_thread(self._file, wanted, page, keys)
             except (VacpanelError, duckdb.Error, OSError) as error:
                 logger.exception("%s could not be exported", type(self).__name__)
                 head.give(failed=str(error))
@@ -158,14 +175,19 @@ class View(pn.viewable.Viewer):
 
         pn.state.execute(give)
 
-    def _file(self, wanted: str, page: str) -> tuple[str, str, bytes]:
+    def _file(self, wanted: str, page: str, shown: Sequence[str]) -> tuple[str, str, bytes]:
         if wanted == "act":
             return self.act(page)
-        buffer, frame = io.BytesIO(), self.data()
-        if wanted == "csv":
-            frame.write_csv(buffer)
+        buffer = io.BytesIO()
+        if wanted == "svg":
+            drawing = self.svg(shown)
+            if not drawing:
+                raise UserError("Nothing is shown here that could be drawn.")
+            buffer.write(drawing.encode())
+        elif wanted == "csv":
+            self.data().write_csv(buffer)
         else:
-            frame.write_parquet(buffer)
+            self.data().write_parquet(buffer)
         return f"{file_stem(type(self).__name__)}.{wanted}", FORMATS[wanted], buffer.getvalue()
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import panel as pn
 import param
 
-from vacpanel import methods, serving
+from vacpanel import methods, render, serving
 from vacpanel.controller import Controller, Row
 from vacpanel.explained import rows_frame
 from vacpanel.media import by_address
 from vacpanel.notebook import hold
+from vacpanel.views import figures
 from vacpanel.views.base import View
 from vacpanel.views.map_table import MapTable
 from vacpanel.views.maps import MapGallery, commit_threshold, group_of
@@ -22,6 +23,8 @@ from vacpanel.words import count
 from warehouse.predicate import literal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import polars as pl
     from panel.viewable import Viewable
 
@@ -119,6 +122,8 @@ class Explanations(View):
             styles={"overflow-y": "auto"},
         )
         self._shown: list[Row] = []
+        self._found: list[tuple[str, str, str, int]] = []  # method, digest, model and image of the examples
+        self._example_says = ""
         self.controller.param.watch(self._rows_changed, "rows")
         self._load()
 
@@ -144,6 +149,29 @@ class Explanations(View):
     def data(self) -> pl.DataFrame:
         """Return the answer to `sql`; after a task the rows of the table, published or not."""
         return rows_frame(self._shown) if self._shown else super().data()
+
+    def svg(self, shown: Sequence[str] = ()) -> str:
+        """Return the pictures to choose from and the examples; after a task the table, in the order of the page."""
+        if self._shown:
+            rows = {_key(row): row for row in self._shown}
+            chosen = [rows[key] for key in shown if key in rows] or list(rows.values())
+            said = [(row, self._lasting(row) | self._changing(row)) for row in chosen]
+            return figures.table(self.warehouse, self.heading, _columns(self._shown), said, self.state.threshold)
+        pictures = [(item["title"], self._media.original(item["id"], LARGE // 4)) for item in self._strip.items]
+        note = ""
+        if self._found:
+            model, image_id = self._found[0][2:]
+            row = self.warehouse.model_row(model)
+            picture = self._media.picture(image_id, row.key)
+            maps = [(method, self._media.maps.get(digest)) for method, digest, *_ in self._found]
+            pictures.append(("the image", render.enlarged(picture)))
+            pictures += [
+                (methods.title(method), render.overlay(picture, stored.map, self.state.threshold))
+                for method, stored in maps
+                if stored is not None
+            ]
+            note = f"The last {len(maps) + 1}: how each method explains {row.label} on one image."
+        return figures.gallery(self.heading, pictures, note if self._strip.items else self._example_says)
 
     def act(self, page: str) -> tuple[str, str, bytes]:
         """Return the comparison as one HTML file that opens anywhere."""
@@ -176,6 +204,7 @@ class Explanations(View):
         ).fetchall()
         known = list(methods.choices().values())
         found = [example for example in found if self._media.maps.get(example[1])]  # the store forgets maps when full
+        self._found = found
         if not found:
             self._examples.items = []
             return

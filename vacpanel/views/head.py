@@ -13,13 +13,15 @@ from vacpanel.browser import script, style
 class ViewHead(JSComponent):
     """One line over a view, with a tip, a menu and, where a view has an action, a button for it.
 
-    The menu enlarges the view and saves what it shows: pictures are made by the page, data by the server when they are
-    asked for. Texts are set as text, never as HTML.
+    The menu enlarges the view and saves what it shows: pictures of plots are made by the page, other pictures and data
+    by the server when they are asked for. Texts are set as text, never as HTML.
     """
 
     heading = param.String(default="", doc="What is shown now.")
     help = param.String(default="", doc="What that means.")
     action = param.String(default="", doc="Label of the view's own button; none where empty.")
+
+    draws = param.Boolean(default=False, doc="Whether the server draws the view where the page has no plot of it.")
 
     _esm = script("copy", "head")
     _stylesheets: ClassVar[list[str]] = [style("head")]

@@ -17,15 +17,18 @@ import polars as pl
 from vacpanel import methods, serving
 from vacpanel.controller import Controller, Row
 from vacpanel.notebook import hold
+from vacpanel.views import figures
 from vacpanel.views.base import View
 from vacpanel.views.maps import commit_threshold, group_of
 from vacpanel.views.on_classes import OnClasses
 from vacpanel.views.queries import among, rate, rates
-from vacpanel.views.similarity import SimilarityMatrix, matrix
+from vacpanel.views.similarity import KNOWN, SimilarityMatrix, matrix
 from vacpanel.views.spread import Spread
 from vacpanel.views.text import empty
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from panel.viewable import Viewable
 
     from vacpanel.state import Selection
@@ -186,6 +189,14 @@ class Supplement(View):
                 for other, value in zip(self._compared, values, strict=True)
             ]
         )
+
+    def svg(self, shown: Sequence[str] = ()) -> str:  # noqa: ARG002
+        """Return the similarity matrix; the page draws the plots."""
+        if self._chooser.value != MAPS:
+            return ""
+        known = next(measure for measure in KNOWN if measure["name"] == self._matrix.measure)
+        original = self._media.original(self._compared[0].image_id, figures.ORIGINAL)
+        return figures.matrix(self.heading, self._matrix.labels, np.array(self._matrix.values), known, original)
 
     # -- after a comparison -----------------------------------------------------------------------------------------
 
