@@ -28,7 +28,7 @@ class MethodOptions(pn.viewable.Viewer):
     """One widget a parameter, folded away; the state holds those that differ from the published values.
 
     Only a method's class can tell what its options are, and that imports torch: it is asked on a thread, once somebody
-    unfolds them or a link has set some.
+    unfolds them or a link has set some. Those are counted but stay folded, so that the button to run keeps its place.
     """
 
     state = param.ClassSelector(class_=Selection, doc="The selection whose method's options are shown.")
@@ -61,8 +61,6 @@ class MethodOptions(pn.viewable.Viewer):
                     kept = self.state.parameters.get(method, {})
                     self.state.set_parameters(method, {key: kept[key] for key in kept if key != name})
                     notices.say(f"The link has an option that was left out. {error}")
-        if self.state.parameters and not self._box.visible:
-            await self._folded()
 
     async def _folded(self, *_: Any) -> None:
         self._box.visible = not self._box.visible

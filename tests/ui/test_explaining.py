@@ -287,5 +287,6 @@ def test_a_link_sets_options_and_names_those_that_do_not_exist(page, server):
     )
     expect(page.get_by_text("has no parameter 'passes'", exact=False).first).to_be_visible(timeout=120_000)
     expect(page.get_by_text("seed must be a whole number", exact=False).first).to_be_visible()
+    page.get_by_role("button", name="Options (1 changed)").click()
     expect(page.get_by_label("iterations", exact=True)).to_have_value("40")
     page.wait_for_url(lambda url: "passes" not in url and "seed" not in url and "iterations" in url)

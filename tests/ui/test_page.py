@@ -221,9 +221,11 @@ def test_another_session_on_the_link_shows_the_same(browser, page, server):
         "&second=demo:densenet121&comparison=movement&graph=classes"
     )
     open_dashboard(page, server, query)
+    page.get_by_role("button", name="Options of BBMP (1 changed)").click()
     expect(page.get_by_label("iterations", exact=True)).to_have_value("40", timeout=60_000)
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     other = open_dashboard(context.new_page(), server, page.url.removeprefix(f"{server}/app"))
+    other.get_by_role("button", name="Options of BBMP (1 changed)").click()
     expect(other.get_by_label("iterations", exact=True)).to_have_value("40", timeout=60_000)
     assert other.url == page.url
     seen = [_seen(page), _seen(other)]

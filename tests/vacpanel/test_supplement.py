@@ -58,6 +58,19 @@ def test_before_a_class_is_chosen_six_classes_each_are_ranked(drawn, demo_wareho
     assert drawn._chooser.options == [SPREAD]
 
 
+def test_of_wrong_answers_the_titles_and_the_axis_say_errors(drawn):
+    def said():
+        axis = drawn._on_classes._dots._drawn[0].figure().xaxis[0].axis_label
+        return _shown(drawn._spread._titles)["text"], axis
+
+    drawn.state.classes = [3]
+    assert said() == (["Average of class accuracy", "Range of class accuracy"], "Top-1 accuracy")
+    drawn.state.filter = Predicate(correct=False)
+    assert said() == (["Average of class error", "Range of class error"], "Top-1 error")
+    drawn.state.filter = Predicate()
+    assert said() == (["Average of class accuracy", "Range of class accuracy"], "Top-1 accuracy")
+
+
 def test_a_tap_on_a_ranked_class_selects_it(drawn):
     drawn._spread._tapped(5)
     assert drawn.state.classes == [drawn._spread.ids[5]]

@@ -137,7 +137,7 @@ class _RankedBars(PlotView):
         if not keep_zoom or len(self._data["class_id"]) != before:
             self._bars.ranges(x=self._xlim())
         if self._upwards != self.rate:
-            self._bars.label_y(f"Top-1 {self.rate}")
+            self._bars.label("y", f"Top-1 {self.rate}")
             self._bars.ranges(y=self._ylim())
         self._marks.patch(**self._mark_data())
 

@@ -13,7 +13,7 @@ from vacpanel.views.chips import Chips
 from vacpanel.views.class_graph import ClassGraph
 from vacpanel.views.image_graph import ImageGraph
 from vacpanel.views.queries import among, rates
-from vacpanel.views.text import SELECT_CSS, empty
+from vacpanel.views.text import UNLABELLED_CSS, empty
 from warehouse.predicate import literal
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 GRAPHS = {"Classes": "classes", "Images": "images", "Images, all models": "all-images"}
 COMPARISONS = {"side by side": "beside", "as movement": "movement"}
 NO_SECOND = "compare with …"
-SMALL: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": (0, 3), "stylesheets": [SELECT_CSS]}
+SMALL: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": (0, 3), "stylesheets": [UNLABELLED_CSS]}
 
 
 class Distribution(View):
@@ -54,10 +54,12 @@ class Distribution(View):
         self._legend = Chips(sizing_mode="stretch_width", margin=(0, 6))
         self._legend.on_click(self._chip_clicked)
         self._box = pn.Row(sizing_mode="stretch_both", min_height=120, margin=0)
-        self._points = pn.widgets.Select.from_param(self.state.param.graph, label="", options=GRAPHS, **SMALL)
-        self._other = pn.widgets.Select(label="", **SMALL)
+        self._points = pn.widgets.Select.from_param(self.state.param.graph, label="Points", options=GRAPHS, **SMALL)
+        self._other = pn.widgets.Select(label="Second model", **SMALL)
         self._other.param.watch(self._other_chosen, "value")
-        self._how = pn.widgets.Select.from_param(self.state.param.comparison, label="", options=COMPARISONS, **SMALL)
+        self._how = pn.widgets.Select.from_param(
+            self.state.param.comparison, label="Show the second model", options=COMPARISONS, **SMALL
+        )
         self.redraw()
 
     def sql(self) -> str:

@@ -67,7 +67,7 @@ class LiveSource:
         # What was patched before the plot was rendered, or is rendered in another place, belongs to it all the same.
         self._columns: dict[str, Any] = {}
         self._ends: dict[str, tuple[float, float]] = {}
-        self._label = ""
+        self._labels: dict[str, str] = {}
 
     def hook(self, plot: Any, element: Any) -> None:  # noqa: ARG002
         """Take over the source that HoloViews made for this element."""
@@ -112,8 +112,8 @@ class LiveSource:
             _replace(source, self._columns)
         for axis, ends in self._ends.items():
             drawn.move(axis, *ends)
-        if self._label:
-            drawn.label_y(self._label)
+        for axis, text in self._labels.items():
+            drawn.label(axis, text)
 
     def patch(self, **columns: Any) -> None:
         """Replace columns, all of one length; other columns that have another length now are dropped.
@@ -166,12 +166,12 @@ class LiveSource:
                 for axis, (start, end) in ends.items():
                     drawn.move(axis, start, end)
 
-    def label_y(self, text: str) -> None:
-        """Write another label along the y axis."""
-        self._label = text
+    def label(self, axis: str, text: str) -> None:
+        """Write a label along an axis, ``"x"`` or ``"y"``, instead of the one that is there."""
+        self._labels[axis] = text
         with unlocked():
             for drawn in self._drawn:
-                drawn.label_y(text)
+                drawn.label(axis, text)
 
     def _sources(self) -> list[ColumnDataSource]:
         """Return the sources that still exist."""
@@ -281,10 +281,11 @@ class _Drawn(NamedTuple):
         if axis_range is not None:
             axis_range.update(start=start, end=end, reset_start=start, reset_end=end)
 
-    def label_y(self, text: str) -> None:
-        """Write a label along the y axis."""
-        for axis in () if (figure := self.figure()) is None else figure.yaxis:
-            axis.axis_label = text
+    def label(self, axis: str, text: str) -> None:
+        """Write a label along an axis."""
+        figure = self.figure()
+        for one in () if figure is None else figure.xaxis if axis == "x" else figure.yaxis:
+            one.axis_label = text
 
 
 def quiet_toolbar(plot: Any, element: Any) -> None:  # noqa: ARG001

@@ -37,6 +37,7 @@ class OnClasses:
         self.heading = ""
         self._models: list[str] = []  # by line
         self._of: list[int] = []  # line of every dot
+        self._rate = view.rate  # what stands at the axis
         self._dots = LiveSource(fill_color="color", line_color="edge", size="size")
         self._lines = LiveGlyph(
             "segment", level="underlay", x0="x0", y0="y0", x1="x1", y1="y1", line_color=NEUTRAL, line_alpha=0.5
@@ -58,6 +59,9 @@ class OnClasses:
         self._lines.patch(**lines)
         self._dots.patch(**dots)
         self._dots.ranges(y=self._ylim())
+        if self._rate != self._view.rate:
+            self._rate = self._view.rate
+            self._dots.label("x", f"Top-1 {self._rate}")
 
     def _ylim(self) -> tuple[float, float]:
         return -0.7, max(len(self._models), 1) - 0.3
@@ -139,7 +143,7 @@ class OnClasses:
             tools=[hover],
             xlim=(-0.02, 1.04),
             ylim=self._ylim(),
-            xlabel="Top-1",
+            xlabel=f"Top-1 {self._rate}",
             xticks=[0, 0.5, 1],
             ylabel="",
             xformatter=NumeralTickFormatter(format="0%"),

@@ -16,7 +16,7 @@ from vacpanel.views.chips import Chips
 from vacpanel.views.labels import log_ticks, placing_labels
 from vacpanel.views.live import LiveGlyph, LiveSource, quiet_toolbar, ticks_at
 from vacpanel.views.queries import rates
-from vacpanel.views.text import SELECT_CSS
+from vacpanel.views.text import UNLABELLED_CSS
 from vacpanel.words import count, short_number
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Scatter(PlotView):
             self._live.patch(**accuracy, **self._style())
             self._ring.patch(**self._ring_data())
             self._live.ranges(y=self._ylim(accuracy["y"]))
-            self._live.label_y(self._vertical)
+            self._live.label("y", self._vertical)
 
     def _tapped(self, row: int) -> None:
         self.state.model = self._models[row]
@@ -215,14 +215,17 @@ class Scatter(PlotView):
 
     def body(self) -> Viewable:
         """Return the plot between its two choosers and the families."""
-        choose: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": (0, 3), "stylesheets": [SELECT_CSS]}
+        choose: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": (0, 3), "stylesheets": [UNLABELLED_CSS]}
         choosers = pn.Row(
             pn.widgets.Select.from_param(
-                self.state.param.complexity, label="", options={v: k for k, v in COMPLEXITY.items()}, **choose
+                self.state.param.complexity,
+                label="To the right",
+                options={v: k for k, v in COMPLEXITY.items()},
+                **choose,
             ),
             pn.widgets.Select.from_param(
                 self.state.param.accuracy,
-                label="",
+                label="Upwards",
                 options={f"{top} accuracy": name for name, top in TOP.items()},
                 **choose,
             ),

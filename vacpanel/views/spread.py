@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import holoviews as hv
 import numpy as np
 import panel as pn
-from bokeh.models import CustomJSTickFormatter, FixedTicker, Label, NumeralTickFormatter
+from bokeh.models import CustomJSTickFormatter, FixedTicker, NumeralTickFormatter
 
 from vacpanel.palette import NEUTRAL, root_colors
 from vacpanel.views.live import LiveGlyph, LiveSource, no_outline
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from vacpanel.views.base import View
 
 SHOWN = 3  # classes at each end of a ranking, six in all as in the paper
-RANKED = {"mean_top1": "Average of class accuracy", "range_top1": "Range of class accuracy"}  # from below
+RANKED = {"mean_top1": "Average of class", "range_top1": "Range of class"}  # accuracies or errors, from below
+TITLE: dict[str, Any] = {"text_font_size": "9pt", "text_font_style": "bold", "text_color": NEUTRAL}
 HALF = 0.36  # half the height of a bar
 SMALL: dict[str, Any] = {
     "responsive": True,
@@ -81,6 +82,7 @@ class Spread:
         self._known: tuple[list[int], list[str]] | None = None
         self._bars: LiveSource
         self._ends: LiveGlyph
+        self._titles: LiveGlyph
         self.panel = pn.Column(sizing_mode="stretch_both", margin=0)
         self.follow()
 
@@ -92,10 +94,12 @@ class Spread:
         if self._known == known:
             self._bars.patch(**columns)
             self._ends.patch(**_ends(columns))
+            self._titles.patch(**self._title_columns())
             return
         self._known = known
         self._bars = LiveSource(fill_color="root", palette=list(root_colors(self._view.warehouse.roots()).values()))
         self._ends = LiveGlyph("scatter", size=3, fill_color=NEUTRAL, line_color=NEUTRAL)
+        self._titles = LiveGlyph("text", text="text", text_baseline="middle", **TITLE)
         names = dict(zip(*known, strict=True))
         plot = self._draw(columns, [names.get(i, "") for i in range(max(names, default=-1) + 1)])
         self.panel[:] = [pn.pane.HoloViews(plot, sizing_mode="stretch_both", linked_axes=False)]
@@ -123,9 +127,19 @@ class Spread:
         self.ids = columns["class_id"].tolist()
         return columns | {"bottom": rank - HALF, "top": rank + HALF}
 
+    def _title_columns(self) -> dict[str, Any]:
+        """Return a title over each ranking."""
+        rows = 2 * SHOWN + 1
+        return {
+            "x": np.zeros(len(RANKED)),
+            "y": np.arange(len(RANKED)) * rows + 2.0 * SHOWN,
+            "text": [f"{title} {self._view.rate}" for title in RANKED.values()],
+        }
+
     def _draw(self, columns: dict[str, Any], names: list[str]) -> hv.Rectangles:
         self._bars.patch(**columns)
         self._ends.patch(**_ends(columns))
+        self._titles.patch(**self._title_columns())
         hover = lookup_hover(
             [
                 ("class", "@class_id{custom}"),
@@ -148,8 +162,9 @@ class Spread:
             hooks=[
                 self._bars.hook,
                 self._ends.hook,
+                self._titles.hook,
                 no_outline,
-                _titles,
+                _tick_rows,
                 names_beside(self._bars, "class_id", names),
             ],
             **SMALL,
@@ -166,12 +181,9 @@ def _ends(columns: dict[str, Any]) -> dict[str, Any]:
     return {"x": columns["right"], "y": (columns["bottom"] + columns["top"]) / 2}
 
 
-def _titles(plot: Any, element: Any) -> None:  # noqa: ARG001
-    """Write its title over each ranking, and a tick beside each of its rows."""
+def _tick_rows(plot: Any, element: Any) -> None:  # noqa: ARG001
+    """Put a tick beside each row of a ranking."""
     figure, rows = plot.state, 2 * SHOWN + 1
-    for start, title in zip((0, rows), RANKED.values(), strict=True):
-        look = {"text_font_size": "9pt", "text_font_style": "bold", "text_color": NEUTRAL, "text_baseline": "middle"}
-        figure.add_layout(Label(x=0, y=start + 2 * SHOWN, text=title, **look))
     for axis in figure.yaxis:
         axis.ticker = FixedTicker(ticks=[row for row in range(2 * rows) if row % rows < 2 * SHOWN], minor_ticks=[])
     figure.ygrid.visible = False

@@ -153,7 +153,8 @@ torch.set_num_threads(1)
 torch.manual_seed(0)
 # Small: what one explanation leaves behind would show all the same, and 5,000 take a minute.
 model = nn.Sequential(
-    nn.Conv2d(3, 16, 3, stride=2), nn.BatchNorm2d(16), nn.ReLU(inplace=True), nn.Conv2d(16, 32, 3), nn.ReLU(inplace=True),
+    nn.Conv2d(3, 16, 3, stride=2), nn.BatchNorm2d(16), nn.ReLU(inplace=True),
+    nn.Conv2d(16, 32, 3), nn.ReLU(inplace=True),
     nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
 ).eval()
 work = [("grad-cam", {}), ("grad-cam++", {}), ("smooth-grad-cam++", {"samples": 2}), ("score-cam", {"channels": 2}),
