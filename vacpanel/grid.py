@@ -76,7 +76,8 @@ def grid(title: str, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], 
     """
     lefts = [2 * GAP]
     for column in columns:
-        lefts.append(lefts[-1] + column.width + GAP)
+        # A text on the left would follow closely upon numbers, which stand on the right.
+        lefts.append(lefts[-1] + column.width + GAP * (2 if column.numbers else 1))
     width = lefts[-1] + GAP
     root = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "font-family": FAMILY, "color": INK})
     ground = ET.SubElement(root, "rect", {"class": "ground", "width": "100%", "height": "100%", "fill": WHITE})

@@ -28,7 +28,8 @@ RINGS = (0.25, 0.5, 0.75, 1.0)
 FULL = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # what the outermost ring may stand for
 FAINT = "rgba(138, 143, 152, .4)"  # the chip of a model that is not compared
 TAP = 0.12  # how close to a dot a tap has to be, in radii
-EDGE = 1.36  # where the names of roots at the sides end
+EDGES = (1.36, 1.65)  # where the names of roots at the sides end, in radii: short ones, and long ones
+LETTER = 0.075  # of a name, in radii
 MANY = 20  # models beyond which those that are not compared are drawn fainter still
 
 
@@ -88,6 +89,9 @@ class Radar(PlotView):
             return "All classes belong to one root class, so there is nothing to compare here."
         self._shown = True
         self._angles = np.arange(len(self._roots)) * 2 * np.pi / len(self._roots)
+        at_sides = np.abs(np.sin(self._angles)) > 0.3
+        longest = max((len(root) for root, side in zip(self._roots, at_sides, strict=True) if side), default=0)
+        self._edge = float(np.clip(1.1 + LETTER * longest, *EDGES))
         line: dict[str, Any] = {"xs": "xs", "ys": "ys", "line_color": "color"}
         self._grid = LiveGlyph("multi_line", level="underlay", xs="xs", ys="ys", line_color=NEUTRAL, line_alpha=0.35)
         self._spoke = LiveGlyph("multi_line", level="underlay", xs="xs", ys="ys", line_color=NEUTRAL, line_width=2.5)
@@ -136,7 +140,7 @@ class Radar(PlotView):
         dots = hv.Points((x, y), ["x", "y"]).opts(
             line_color=None,
             tools=[HoverTool(tooltips=[("root class", "@root"), ("images", "@images{0,0}")])],
-            xlim=(-EDGE, EDGE),
+            xlim=(-self._edge, self._edge),
             ylim=(-1.3, 1.3),
             xaxis=None,
             yaxis=None,
@@ -149,7 +153,7 @@ class Radar(PlotView):
                 *(layer.hook for layer in layers),
                 self._rings.hook,
                 self._names.hook,
-                square_units(EDGE, 1.3),
+                square_units(self._edge, 1.3),
             ],
         )
         self._dots.on_select(dots, self._root_tapped)
@@ -217,10 +221,10 @@ class Radar(PlotView):
 
     def _name_data(self) -> dict[str, Any]:
         """Return names with numbers of images: at the sides they end at the edge, above their dots."""
-        x, y = polar(np.full(len(self._roots), 1.07), self._angles)
+        x, y = polar(np.full(len(self._roots), 1.12), self._angles)
         side = np.abs(x) > 0.3
         return {
-            "x": np.where(side, EDGE * np.sign(x), x),
+            "x": np.where(side, self._edge * np.sign(x), x),
             "y": np.where(side & (np.abs(y) < 0.3), 0.08, y),
             "text": [f"{root}\n{thousands(int(n))}" for root, n in zip(self._roots, self._images, strict=True)],
             "baseline": ["top" if below else "bottom" for below in y < -0.3],
