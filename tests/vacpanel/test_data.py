@@ -109,10 +109,10 @@ def test_images_of_the_chosen_class(dashboard):
 @pytest.mark.parametrize("dashboard", ["a few"], indirect=True)
 def test_a_saved_file_holds_the_data(dashboard):
     view = dashboard.views["radar"]
-    name, mime, content = view._file("csv", "")
+    name, mime, content = view._file("csv")
     assert (name, mime) == ("vacpanel-radar.csv", "text/csv")
     assert pl.read_csv(io.BytesIO(content)).shape == view.data().shape
-    name, _, content = view._file("parquet", "")
+    name, _, content = view._file("parquet")
     assert name == "vacpanel-radar.parquet"
     assert pl.read_parquet(io.BytesIO(content)).equals(view.data())
     assert file_stem("ModelBars") == "vacpanel-model-bars"

@@ -175,7 +175,7 @@ class View(pn.viewable.Viewer):
 
         pn.state.execute(give)
 
-    def _file(self, wanted: str, page: str, shown: Sequence[str]) -> tuple[str, str, bytes]:
+    def _file(self, wanted: str, page: str = "", shown: Sequence[str] = ()) -> tuple[str, str, bytes]:
         if wanted == "act":
             return self.act(page)
         buffer = io.BytesIO()
