@@ -80,7 +80,7 @@ def grid(title: str, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], 
         lefts.append(lefts[-1] + column.width + GAP * (2 if column.numbers else 1))
     width = lefts[-1] + GAP
     root = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "font-family": FAMILY, "color": INK})
-    ground = ET.SubElement(root, "rect", {"class": "ground", "width": "100%", "height": "100%", "fill": WHITE})
+    ET.SubElement(root, "rect", {"class": "ground", "width": "100%", "height": "100%", "fill": WHITE})
     top = _write(root, title, 2 * GAP, 1.5 * GAP, width - 4 * GAP, size=TITLE, bold=True) + GAP
     if any(column.title for column in columns):
         top = GAP + max(
@@ -88,16 +88,15 @@ def grid(title: str, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], 
             for column, left in zip(columns, lefts, strict=False)
         )
     for row in rows:
-        boxes = []
+        grounds = []
         bottom = top
         for cell, column, left in zip(row, columns, lefts, strict=False):
-            box = ET.SubElement(root, "rect", {"x": _px(left - GAP / 2), "y": _px(top - GAP / 2)})
-            box.set("width", _px(column.width + GAP))
-            box.set("fill", cell.ground or "none")
-            boxes.append(box)
+            if cell.ground:
+                place = {"x": _px(left - GAP / 2), "y": _px(top - GAP / 2), "width": _px(column.width + GAP)}
+                grounds.append(ET.SubElement(root, "rect", place | {"fill": cell.ground}))
             bottom = max(bottom, _place(root, cell, column, left, top))
-        for box in boxes:
-            box.set("height", _px(bottom - top + GAP))
+        for ground in grounds:  # as high as the highest cell of the row, which is known now
+            ground.set("height", _px(bottom - top + GAP))
         top = bottom + GAP
     if note:
         top = _write(root, note, 2 * GAP, top + GAP / 2, width - 4 * GAP, size=FINE)
@@ -105,7 +104,6 @@ def grid(title: str, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], 
     root.set("width", _px(width))
     root.set("height", _px(height))
     root.set("viewBox", f"0 0 {_px(width)} {_px(height)}")
-    ground.tail = "\n"
     return ET.tostring(root, encoding="unicode")
 
 

@@ -23,11 +23,6 @@ from warehouse.publish import publish
 MODELS = ["demo:resnet18", "demo:squeezenet1_1"]
 
 
-@pytest.fixture
-def opened(demo_warehouse):
-    return serving.open_warehouse(demo_warehouse)
-
-
 def _run(controller):
     in_a_loop(controller.run())
 

@@ -8,51 +8,17 @@ import duckdb
 import numpy as np
 import pytest
 
-from vacpanel import layers, serving
-from vacpanel.controller import Row
-from vacpanel.media import Media
+from tests.vacpanel.rows import MODELS, a_row, finished
+from vacpanel import layers
 from vacpanel.state import Selection
 from vacpanel.views.explanations import IMAGES_AT_ONCE, Explanations
 from vacpanel.views.threshold import ThresholdSlider
 from warehouse.predicate import Predicate
 
-MODELS = ["demo:resnet18", "demo:alexnet"]
-RNG = np.random.default_rng(0)
-
-
-@pytest.fixture
-def opened(demo_warehouse):
-    return serving.open_warehouse(demo_warehouse)
-
 
 @pytest.fixture
 def view(opened):
     return Explanations(opened, Selection(generation=opened.generation, model=MODELS[0]))
-
-
-def _row(opened, model=MODELS[0], image_id=7, method="grad-cam", **fields):
-    row, image = opened.model_row(model), opened.image(image_id)
-    facts = {
-        "label": row.label,
-        "key": row.key,
-        "top1": row.top1,
-        "class_id": image.class_id,
-        "class_name": image.class_name,
-        "class_top1": 0.75,
-        "predicted_class_name": "moon",
-        "predicted_class_id": 9,
-        "confidence": 0.5,
-        "correct": False,
-    }
-    return Row(model, image_id, method, facts, **fields)
-
-
-def _done(row, **found):
-    attention = RNG.random((6, 6)).astype(np.float32)
-    found = {"target_class_id": 9, "roi_area": 0.2, "seconds": 0.25, "cached": False, "flags": []} | found
-    # No store has this map; its name does.
-    name = Media.preview(row.image_id, row.facts["key"], attention)
-    return dataclasses.replace(row, status="done", attention=attention, digest=name, facts=row.facts | found)
 
 
 def test_the_strip_shows_the_images_of_the_selected_classes_that_the_filter_leaves(view, demo_warehouse):
@@ -105,7 +71,7 @@ def test_examples_of_all_methods_are_shown_until_there_are_rows(view, opened):
     assert len(captions) == 9
     assert all("layers" in item for item in view._examples.items[1:])
     assert (view._examples.visible, view._table.visible) == (True, False)
-    view.controller.rows = [_row(opened)]
+    view.controller.rows = [a_row(opened)]
     assert (view._examples.visible, view._table.visible) == (False, True)
     view.controller.rows = []
     assert (view._examples.visible, view._table.visible) == (True, False)
@@ -116,17 +82,17 @@ def _names(view):
 
 
 def test_columns_fit_what_is_compared(view, opened):
-    view.controller.rows = [_row(opened, model) for model in MODELS]
+    view.controller.rows = [a_row(opened, model) for model in MODELS]
     assert not {"colours", "method"} & set(_names(view))
-    view.controller.rows = [_row(opened, image_id=image_id) for image_id in (7, 8)]
+    view.controller.rows = [a_row(opened, image_id=image_id) for image_id in (7, 8)]
     assert "colours" in _names(view)
-    view.controller.rows = [_row(opened, method=method) for method in ("grad-cam", "layer-cam")]
+    view.controller.rows = [a_row(opened, method=method) for method in ("grad-cam", "layer-cam")]
     assert {"colours", "method"} <= set(_names(view))
     assert sum(column["weight"] for column in view._table.columns) == pytest.approx(100, abs=0.1)
 
 
 def test_a_finished_row_has_its_numbers_and_its_area_at_every_threshold(view, opened):
-    waiting = [_row(opened, model) for model in MODELS]
+    waiting = [a_row(opened, model) for model in MODELS]
     view.controller.rows = waiting
     keys = list(view._table.rows)
     before = view._table.rows[keys[0]]
@@ -134,7 +100,7 @@ def test_a_finished_row_has_its_numbers_and_its_area_at_every_threshold(view, op
     assert "layers" not in before
     sent = []
     view._table._send_msg = sent.append
-    done = _done(waiting[0])
+    done = finished(waiting[0])
     view.controller.rows = [done, waiting[1]]
     (message,) = sent
     assert list(message["rows"]) == keys[:1]
@@ -156,17 +122,17 @@ def test_a_finished_row_has_its_numbers_and_its_area_at_every_threshold(view, op
 
 
 def test_a_preview_has_layers_and_says_how_far_it_is(view, opened):
-    attention = RNG.random((5, 5)).astype(np.float32)
-    view.controller.rows = [_row(opened, status="working", fraction=0.4, attention=attention)]
+    attention = np.random.default_rng(0).random((5, 5)).astype(np.float32)
+    view.controller.rows = [a_row(opened, status="working", fraction=0.4, attention=attention)]
     (row,) = view._table.rows.values()
     assert row["says"] == "preview, 40\N{NO-BREAK SPACE}%"
     assert row["layers"]
 
 
 def test_an_empty_map_and_a_failure_have_words_in_place_of_pictures(view, opened):
-    empty = _done(_row(opened, MODELS[0]), flags=["the same everywhere"], roi_area=None)
+    empty = finished(a_row(opened, MODELS[0]), flags=["the same everywhere"], roi_area=None)
     empty = dataclasses.replace(empty, attention=np.zeros((6, 6), np.float32))
-    failed = _row(opened, MODELS[1], status="failed", error="The checkpoint is gone.")
+    failed = a_row(opened, MODELS[1], status="failed", error="The checkpoint is gone.")
     view.controller.rows = [empty, failed]
     first, second = view._table.rows.values()
     assert first["says"] == "No heatmap: the same everywhere."
@@ -176,12 +142,12 @@ def test_an_empty_map_and_a_failure_have_words_in_place_of_pictures(view, opened
 
 def test_the_heading_says_how_and_what_is_explained(view, opened):
     view.state.param.update(methods=["bbmp"], parameters={"bbmp": {"iterations": 40}}, target="3")
-    view.controller.rows = [_row(opened, method="bbmp")]
+    view.controller.rows = [a_row(opened, method="bbmp")]
     assert view.heading == f"What the models look at: BBMP, iterations 40, explaining “{view._names[3]}”"
 
 
 def test_a_row_pins_its_model(view, opened):
-    view.controller.rows = [_row(opened, model) for model in MODELS]
+    view.controller.rows = [a_row(opened, model) for model in MODELS]
     view._pin(list(view._table.rows)[1])
     assert view.state.model == MODELS[1]
 

@@ -10,19 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.vacpanel.test_explanations import MODELS, _done, _row
-from vacpanel import layers, render, serving
+from tests.vacpanel.rows import MODELS, a_row, finished
+from vacpanel import layers, render
 from vacpanel.state import Selection
 from vacpanel.views.explanations import Explanations, _key
 from vacpanel.views.figures import NOTHING, matrix, shaded
 from vacpanel.views.similarity import KNOWN
 
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-@pytest.fixture
-def opened(demo_warehouse):
-    return serving.open_warehouse(demo_warehouse)
 
 
 @pytest.fixture
@@ -41,9 +36,9 @@ def _pictures(drawing):
 
 def test_the_table_has_what_the_page_has_in_its_order(view, opened):
     rows = [
-        _done(_row(opened, image_id=7), flags=["stopped early"]),
-        _row(opened, image_id=8, status="failed", error="The file is gone."),
-        _row(opened, image_id=9),
+        finished(a_row(opened, image_id=7), flags=["stopped early"]),
+        a_row(opened, image_id=8, status="failed", error="The file is gone."),
+        a_row(opened, image_id=9),
     ]
     view.controller.rows = rows
     texts = _texts(view.svg())

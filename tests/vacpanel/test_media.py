@@ -19,11 +19,6 @@ from warehouse import UserError
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture
-def opened(demo_warehouse):
-    return serving.open_warehouse(demo_warehouse)
-
-
 def _resource(address: str) -> str:
     return re.fullmatch(ROUTES[0][0], f"/{address}")[3]
 

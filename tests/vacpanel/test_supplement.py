@@ -9,19 +9,14 @@ from bokeh.document import Document
 
 from etl.explain.similarity import MEASURES, similarity
 from tests.vacpanel.loops import in_a_loop
-from tests.vacpanel.test_explanations import _done, _row
-from vacpanel import layers, serving
+from tests.vacpanel.rows import a_row, finished
+from vacpanel import layers
 from vacpanel.state import Selection
 from vacpanel.views import supplement as module
 from vacpanel.views.similarity import KNOWN
 from vacpanel.views.spread import RANKED
 from vacpanel.views.supplement import MAPS, ON_CLASSES, SPREAD, Supplement
 from warehouse.predicate import Predicate
-
-
-@pytest.fixture
-def opened(demo_warehouse):
-    return serving.open_warehouse(demo_warehouse)
 
 
 @pytest.fixture
@@ -141,7 +136,7 @@ def test_classes_that_the_filter_empties_are_said_to_be_empty(view):
 
 @pytest.fixture
 def compared(view, opened):
-    view.controller.rows = [_done(_row(opened, f"demo:{name}")) for name in ("resnet18", "alexnet", "resnet50")]
+    view.controller.rows = [finished(a_row(opened, f"demo:{name}")) for name in ("resnet18", "alexnet", "resnet50")]
     return view
 
 
@@ -164,13 +159,13 @@ def test_the_measure_can_be_chosen_in_the_view(compared):
 
 
 def test_methods_of_one_model_are_compared_by_name(view, opened):
-    view.controller.rows = [_done(_row(opened, method=method)) for method in ("grad-cam", "layer-cam")]
+    view.controller.rows = [finished(a_row(opened, method=method)) for method in ("grad-cam", "layer-cam")]
     assert view._matrix.labels == ["Grad-CAM", "LayerCAM"]
     assert view.heading == "Comparison of the methods"
 
 
 def test_rows_of_several_images_are_not_compared(view, opened):
-    view.controller.rows = [_done(_row(opened, image_id=image_id)) for image_id in (7, 8)]
+    view.controller.rows = [finished(a_row(opened, image_id=image_id)) for image_id in (7, 8)]
     assert view._matrix.labels == []
     assert view._chooser.options == [SPREAD]
 
@@ -185,7 +180,7 @@ def test_large_comparisons_are_made_beside_the_event_loop(view, opened, monkeypa
     monkeypatch.setattr(module, "AT_ONCE", 1)
     waiting = []
     monkeypatch.setattr(module.pn.state, "execute", waiting.append)
-    view.controller.rows = [_done(_row(opened, f"demo:{name}")) for name in ("resnet18", "alexnet")]
+    view.controller.rows = [finished(a_row(opened, f"demo:{name}")) for name in ("resnet18", "alexnet")]
     view.state.measure = "mse"
     assert view._matrix.labels == []
     for later in waiting:

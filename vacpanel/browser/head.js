@@ -5,6 +5,7 @@ const ITEMS = [
   ["enlarge", "Enlarge"], ["png", "Save as PNG"], ["svg", "Save as SVG"], ["csv", "Save data as CSV"],
   ["parquet", "Save data as Parquet"], ["sql", "Copy SQL"],
 ]
+const LONGEST = 16384 // px; a browser makes no larger canvas, and a table may have hundreds of rows
 const SVG = "http://www.w3.org/2000/svg"
 
 // From an element to what it stands in, out of shadow trees, too.
@@ -83,8 +84,9 @@ async function painted(drawing) {
   const address = URL.createObjectURL(drawing), image = new Image()
   image.src = address
   await image.decode()
-  const canvas = document.createElement("canvas"), scale = Math.max(1, devicePixelRatio)
-  Object.assign(canvas, { width: scale * image.naturalWidth, height: scale * image.naturalHeight })
+  const canvas = document.createElement("canvas"), { naturalWidth: width, naturalHeight: height } = image
+  const scale = Math.min(Math.max(1, devicePixelRatio), LONGEST / Math.max(width, height))
+  Object.assign(canvas, { width: Math.round(scale * width), height: Math.round(scale * height) })
   canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height)
   URL.revokeObjectURL(address)
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"))
@@ -103,7 +105,8 @@ export function render({ model }) {
     <button type="button" aria-label="What this view shows">?</button>
     <button type="button" aria-haspopup="menu" aria-expanded="false">⋯</button>`
   const [title, action, asks, opens] = head.children
-  let menu = null, tip = null, asked = null, kind = null // which button waits for the server's answer, and for what
+  let menu = null, tip = null
+  let asked = null, kind = null // which button waits for the server's answer; in which format its drawing is saved
 
   const card = () => head.getRootNode().host?.getRootNode().host
 
@@ -193,8 +196,8 @@ export function render({ model }) {
 
   function ask(name, button) {
     asked = button
-    kind = name
     const drawn = PICTURES.has(name)
+    if (drawn) kind = name
     const shown = drawn ? rowsIn(card()) : []
     model.send_msg({ do: drawn ? "svg" : name, shown, page: location.origin + location.pathname })
   }

@@ -13,7 +13,7 @@ from vacpanel.views.chips import Chips
 from vacpanel.views.class_graph import ClassGraph
 from vacpanel.views.image_graph import ImageGraph
 from vacpanel.views.queries import among, rates
-from vacpanel.views.text import UNLABELLED_CSS, empty
+from vacpanel.views.text import HIDDEN_LABEL_CSS, empty
 from warehouse.predicate import literal
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 GRAPHS = {"Classes": "classes", "Images": "images", "Images, all models": "all-images"}
 COMPARISONS = {"side by side": "beside", "as movement": "movement"}
 NO_SECOND = "compare with …"
-SMALL: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": (0, 3), "stylesheets": [UNLABELLED_CSS]}
+SMALL: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": (0, 3), "stylesheets": [HIDDEN_LABEL_CSS]}
 
 
 class Distribution(View):

@@ -122,7 +122,7 @@ class Explanations(View):
             styles={"overflow-y": "auto"},
         )
         self._shown: list[Row] = []
-        self._found: list[tuple[str, str, str, int]] = []  # method, digest, model and image of the examples
+        self._example_maps: list[tuple[str, str, str, int]] = []  # method, digest, model and image
         self._example_says = ""
         self.controller.param.watch(self._rows_changed, "rows")
         self._load()
@@ -159,11 +159,11 @@ class Explanations(View):
             return figures.table(self.warehouse, self.heading, _columns(self._shown), said, self.state.threshold)
         pictures = [(item["title"], self._media.original(item["id"], LARGE // 4)) for item in self._strip.items]
         note = ""
-        if self._found:
-            model, image_id = self._found[0][2:]
+        if self._example_maps:
+            model, image_id = self._example_maps[0][2:]
             row = self.warehouse.model_row(model)
             picture = self._media.picture(image_id, row.key)
-            maps = [(method, self._media.maps.get(digest)) for method, digest, *_ in self._found]
+            maps = [(method, self._media.maps.get(digest)) for method, digest, *_ in self._example_maps]
             pictures.append(("the image", render.enlarged(picture)))
             pictures += [
                 (methods.title(method), render.overlay(picture, stored.map, self.state.threshold))
@@ -204,7 +204,7 @@ class Explanations(View):
         ).fetchall()
         known = list(methods.choices().values())
         found = [example for example in found if self._media.maps.get(example[1])]  # the store forgets maps when full
-        self._found = found
+        self._example_maps = found
         if not found:
             self._examples.items = []
             return

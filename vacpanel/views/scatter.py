@@ -16,7 +16,7 @@ from vacpanel.views.chips import Chips
 from vacpanel.views.labels import log_ticks, placing_labels
 from vacpanel.views.live import LiveGlyph, LiveSource, quiet_toolbar, ticks_at
 from vacpanel.views.queries import rates
-from vacpanel.views.text import UNLABELLED_CSS
+from vacpanel.views.text import HIDDEN_LABEL_CSS
 from vacpanel.words import count, short_number
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class Scatter(PlotView):
 
     def body(self) -> Viewable:
         """Return the plot between its two choosers and the families."""
-        choose: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": (0, 3), "stylesheets": [UNLABELLED_CSS]}
+        choose: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": (0, 3), "stylesheets": [HIDDEN_LABEL_CSS]}
         choosers = pn.Row(
             pn.widgets.Select.from_param(
                 self.state.param.complexity,

@@ -17,7 +17,7 @@ select.bk-input:not([multiple]) { appearance: auto; background: none; height: 26
 select option { background: var(--vac-ground, var(--panel-background-color, Canvas));
   color: var(--vac-ink, var(--panel-on-background-color, CanvasText)); }
 """
-UNLABELLED_CSS = f"{SELECT_CSS} label {{ position: absolute; clip-path: inset(50%); white-space: nowrap; }}"
+HIDDEN_LABEL_CSS = f"{SELECT_CSS} label {{ position: absolute; clip-path: inset(50%); white-space: nowrap; }}"
 """Of a chooser whose options say enough for those who see them; its label is for those who do not."""
 LINE_CSS = f":host {{ {FONT} font-size: 12.5px; line-height: 1.35; }}"
 

@@ -151,7 +151,7 @@ from etl.explain import explain
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
-# Small: what one explanation leaves behind would show all the same, and 5,000 take a minute.
+# Small: what one explanation leaves behind would show all the same, and 5,000 take half a minute.
 model = nn.Sequential(
     nn.Conv2d(3, 16, 3, stride=2), nn.BatchNorm2d(16), nn.ReLU(inplace=True),
     nn.Conv2d(16, 32, 3), nn.ReLU(inplace=True),
