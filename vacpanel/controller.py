@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 IMAGES_OF_A_CLASS = 24  # a class task explains the first so many images unless the user picks some
 IMAGES_OF_A_TASK = 240  # and no more than this of all classes together
 UPDATE_EVERY = 0.25  # s between two looks at what the service made: what is shown changes no more often than that
+ANSWERED_AT_ONCE = 0.05  # s to wait for maps from the store before their rows are shown without
 _CONTROLLER = "_vacpanel_controller"
 # What a task follows from.
 _ASKED = ["model", "models", "classes", "images", "methods", "parameters", "target", "filter"]
@@ -188,23 +189,30 @@ class Controller(param.Parameterized):
     async def _follow(self, run: _Run) -> None:
         """Show the waiting rows, then, in steps of `UPDATE_EVERY`, whatever became of them."""
         started = time.monotonic()
-        facts = await asyncio.to_thread(_facts, self.warehouse, run.task)
-        if self._run is not run:
-            return
-        self.rows = [Row(*asked, facts=facts[asked[:2]]) for asked in run.task.maps]
         # Both take time: the first call imports torch, and every request looks into the warehouse.
-        await asyncio.to_thread(lambda: run.ask(serving.explanation_service(self.warehouse), self._client))
+        asking = asyncio.create_task(
+            asyncio.to_thread(lambda: run.ask(serving.explanation_service(self.warehouse), self._client))
+        )
+        facts = await asyncio.to_thread(_facts, self.warehouse, run.task)
+        await asyncio.wait([asking], timeout=ANSWERED_AT_ONCE)
+        if self._run is run:
+            rows = [Row(*asked, facts=facts[asked[:2]]) for asked in run.task.maps]
+            if run.answered:
+                self._look(run, rows)
+            else:
+                self.rows = rows
+        await asking
         if self._run is not run:
             run.withdraw()
             return
         self.message = "Explaining"
         everything = asyncio.gather(*map(asyncio.wrap_future, run.futures), return_exceptions=True)
-        self._look(run)
+        self._look(run, self.rows)
         while not everything.done():
             await asyncio.wait([everything], timeout=UPDATE_EVERY)
             if self._run is not run:  # superseded or cancelled: stale results never paint
                 return
-            self._look(run)
+            self._look(run, self.rows)
         failed = sum(row.status == "failed" for row in self.rows)
         made = f"{count(self.total - failed, 'map')} in {time.monotonic() - started:.1f} s"
         self._end(run, f"{made}, {failed} failed" if failed else made)
@@ -240,11 +248,12 @@ class Controller(param.Parameterized):
             serving.publish_soon(self.warehouse)
         return rows
 
-    def _look(self, run: _Run) -> None:
-        rows = [row if row.finished else run.now(i, row) for i, row in enumerate(self.rows)]
-        new = [row for row, before in zip(rows, self.rows, strict=True) if row.finished and row is not before]
+    def _look(self, run: _Run, before: list[Row]) -> None:
+        """Show what has become of the rows."""
+        rows = [row if row.finished else run.now(i, row) for i, row in enumerate(before)]
+        new = [row for row, old in zip(rows, before, strict=True) if row.finished and row is not old]
         running = max((row.fraction for row in rows if not row.finished), default=0.0)
-        if any(row is not before for row, before in zip(rows, self.rows, strict=True)):
+        if before is not self.rows or any(row is not old for row, old in zip(rows, before, strict=True)):
             self.param.update(rows=rows, done=self.done + len(new), running=running)
         # Not at the end of the task: a cancelled one has made maps, too.
         if any(row.digest and not row.facts["cached"] for row in new):
@@ -296,6 +305,11 @@ class _Run:
         self.how = (parameters, target)
         self.futures: list[Future[Explanation]] = []
         self._heard: dict[int, tuple[float, np.ndarray | None]] = {}
+
+    @property
+    def answered(self) -> bool:
+        """Whether all that was asked for is there."""
+        return bool(self.futures) and all(future.done() for future in self.futures)
 
     def ask(self, service: ExplanationService, client: str) -> None:
         """Request all maps; answers from the cache are there when this returns."""

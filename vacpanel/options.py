@@ -11,6 +11,7 @@ import param
 
 from vacpanel import methods, notices
 from vacpanel.state import Selection
+from vacpanel.views.shown import is_shown, show
 from vacpanel.views.text import SELECT_CSS, line
 from warehouse import UserError
 
@@ -46,7 +47,8 @@ class MethodOptions(pn.viewable.Viewer):
             variant="outline", stylesheets=[FOLD_CSS], sizing_mode="stretch_width", margin=(0, 10)
         )
         self._fold.on_click(self._folded)
-        self._box = pn.Column(visible=False, sizing_mode="stretch_width", margin=(0, 10))
+        self._box = pn.Column(sizing_mode="stretch_width", margin=(0, 10))
+        show(self._box, False)
         self._follow()
         if state.parameters:
             pn.state.onload(self._check_link)
@@ -63,7 +65,7 @@ class MethodOptions(pn.viewable.Viewer):
                     notices.say(f"The link has an option that was left out. {error}")
 
     async def _folded(self, *_: Any) -> None:
-        self._box.visible = not self._box.visible
+        show(self._box, not is_shown(self._box))
         self._follow()
         await self._fill()
 
@@ -76,7 +78,7 @@ class MethodOptions(pn.viewable.Viewer):
     async def _fill(self, *_: param.parameterized.Event) -> None:
         """Make the widgets of the newest chosen method, unless nobody looks or they are there."""
         name = self._method
-        if not self._box.visible or self._shown == name:
+        if not is_shown(self._box) or self._shown == name:
             return
         self._box[:] = [line("Reading the options", **SAY)]
         try:
@@ -112,7 +114,7 @@ class MethodOptions(pn.viewable.Viewer):
     @param.depends("state.methods", "state.parameters", watch=True)
     def _follow(self) -> None:
         changed = self.state.parameters.get(self._method, {})
-        arrow = "▾" if self._box.visible else "▸"
+        arrow = "▾" if is_shown(self._box) else "▸"
         of = f"Options of {methods.title(self._method)}" if len(self.state.methods) > 1 else "Options"
         self._fold.label = f"{arrow} {of} ({len(changed)} changed)" if changed else f"{arrow} {of}"
         self._says.object = ""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vacpanel.browser import document, style
+from vacpanel.browser import document, script, style
 from vacpanel.words import count
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def poster(dashboard: Dashboard) -> dict[str, Any]:
     more = f" The best {MOST} of {count(len(known), 'model')}." if len(known) > MOST else ""
     return {
         "style": style("page", "poster"),
+        "script": script("layout"),
         "facts": dashboard.facts(),
         "title": "Top-1 accuracy of the models" if rows else "No model has been run yet",
         "rows": rows,

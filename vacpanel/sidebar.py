@@ -13,6 +13,7 @@ from vacpanel.notebook import hold
 from vacpanel.options import MethodOptions
 from vacpanel.state import Selection
 from vacpanel.views.picker import Picker
+from vacpanel.views.shown import show
 from vacpanel.views.text import SELECT_CSS, line
 from vacpanel.views.threshold import ThresholdSlider
 from vacpanel.words import count
@@ -76,7 +77,7 @@ class TaskSidebar(pn.viewable.Viewer):
 
     def _target_chosen(self, chosen: str) -> None:
         if chosen == "class":
-            self._target_class.visible = True
+            show(self._target_class)
             if not self.state.target.isdigit() and self.state.classes:
                 self._write(target=str(self.state.classes[-1]))
         else:
@@ -117,7 +118,8 @@ class TaskSidebar(pn.viewable.Viewer):
             if picker.value != (value := list(values)):  # Param takes any new list for a change
                 picker.value = value
         self._target.value = "class" if chosen else state.target
-        self._target_class.param.update(value=[state.target] if chosen else [], visible=chosen)
+        self._target_class.value = [state.target] if chosen else []
+        show(self._target_class, chosen)
 
     @param.depends("state.measure", watch=True)
     def _follow_measure(self) -> None:
@@ -150,8 +152,8 @@ class TaskSidebar(pn.viewable.Viewer):
 
     def _follow_task(self, *_: param.parameterized.Event) -> None:
         controller = self.controller
-        self._cancel.visible = controller.busy
-        self._bar.visible = controller.busy
+        show(self._cancel, controller.busy)
+        show(self._bar, controller.busy)
         self._bar.value = round(100 * (controller.done + controller.running) / max(controller.total, 1))
         counted = f"{controller.done} of {count(controller.total, 'map')}" if controller.busy else ""
         if controller.running:

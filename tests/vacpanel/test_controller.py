@@ -13,6 +13,7 @@ import warehouse
 from etl.explain import postprocess
 from etl.explain.requests import Request
 from tests.vacpanel.loops import in_a_loop
+from vacpanel import controller as controlling
 from vacpanel import serving
 from vacpanel.controller import UPDATE_EVERY, Controller
 from vacpanel.state import Selection
@@ -152,6 +153,17 @@ def test_rows_are_there_before_their_maps_with_all_that_is_known(opened):
         assert row.facts["top1"] == pytest.approx(opened.model_row(row.model).top1)
     assert [row.status for row in seen[-1]] == ["done", "done"]
     assert all(row.visible for row in seen[-1])
+
+
+def test_maps_from_the_store_are_in_the_first_rows(opened, monkeypatch):
+    monkeypatch.setattr(controlling, "ANSWERED_AT_ONCE", 20)
+    controller = Controller.of(opened, Selection(models=MODELS, images=[20]))
+    _run(controller)
+    controller.clear()
+    seen = _history(controller)
+    _run(controller)
+    assert [row.status for row in seen[0]] == ["done", "done"]
+    assert controller.done == 2
 
 
 def test_a_long_method_shows_previews_that_get_better_but_no_flood(opened):

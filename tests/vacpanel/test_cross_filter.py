@@ -24,6 +24,7 @@ from vacpanel.dashboard import Dashboard
 from vacpanel.sidebar import TaskSidebar
 from vacpanel.state import URL_KEYS
 from vacpanel.views.image_graph import ImageGraph
+from vacpanel.views.shown import is_shown
 from warehouse.predicate import Predicate
 
 SEQUENCES = 1000
@@ -123,7 +124,7 @@ class Screen:
             "labels": self.labels_upwards(),
             "headings": {name: view.heading for name, view in self.views.items()},
             "bar": (bar.chips, bar.chosen, bar.answers, bar.bounds, bar.sql, bar.counted),
-            "strip": (strip.items, strip.selected, strip.marks, strip.more, strip.visible),
+            "strip": (strip.items, strip.selected, strip.marks, strip.more, is_shown(strip)),
             "sidebar": (side._models.value, side._classes.value, side._image.object, side._run.label),
             "chips": (self.views["radar"]._legend.items, self.views["distribution"]._legend.chosen),
         }
@@ -520,7 +521,7 @@ def check_supplement(screen, truth):
         lengths = [shown["right"][i] - shown["left"][i] for i in at]
         same(lengths, [value(spread[i]) for i in ids])
     view = screen.views["supplement"]
-    assert view._on_classes.panel.visible == bool(state.classes)
+    assert is_shown(view._on_classes.panel) == bool(state.classes)
     if not state.classes:
         assert view.heading == "Classes worth a look"
         return

@@ -12,6 +12,7 @@ from tests.vacpanel.rows import MODELS, a_row, finished
 from vacpanel import layers
 from vacpanel.state import Selection
 from vacpanel.views.explanations import IMAGES_AT_ONCE, Explanations
+from vacpanel.views.shown import is_shown
 from vacpanel.views.threshold import ThresholdSlider
 from warehouse.predicate import Predicate
 
@@ -70,11 +71,11 @@ def test_examples_of_all_methods_are_shown_until_there_are_rows(view, opened):
     assert captions[:4] == ["the image", "Grad-CAM", "Grad-CAM++", "Smooth Grad-CAM++"]
     assert len(captions) == 9
     assert all("layers" in item for item in view._examples.items[1:])
-    assert (view._examples.visible, view._table.visible) == (True, False)
+    assert (is_shown(view._examples), is_shown(view._table)) == (True, False)
     view.controller.rows = [a_row(opened)]
-    assert (view._examples.visible, view._table.visible) == (False, True)
+    assert (is_shown(view._examples), is_shown(view._table)) == (False, True)
     view.controller.rows = []
-    assert (view._examples.visible, view._table.visible) == (True, False)
+    assert (is_shown(view._examples), is_shown(view._table)) == (True, False)
 
 
 def _names(view):

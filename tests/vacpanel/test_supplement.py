@@ -13,6 +13,7 @@ from tests.vacpanel.rows import a_row, finished
 from vacpanel import layers
 from vacpanel.state import Selection
 from vacpanel.views import supplement as module
+from vacpanel.views.shown import is_shown
 from vacpanel.views.similarity import KNOWN
 from vacpanel.views.spread import RANKED
 from vacpanel.views.supplement import MAPS, ON_CLASSES, SPREAD, Supplement
@@ -70,8 +71,8 @@ def test_a_tap_on_a_ranked_class_selects_it(drawn):
     drawn._spread._tapped(5)
     assert drawn.state.classes == [drawn._spread.ids[5]]
     assert drawn._chooser.value == ON_CLASSES
-    assert drawn._on_classes.panel.visible
-    assert not drawn._spread.panel.visible
+    assert is_shown(drawn._on_classes.panel)
+    assert not is_shown(drawn._spread.panel)
 
 
 def test_models_on_classes_are_those_of_sql(drawn, demo_warehouse):

@@ -13,6 +13,7 @@ from vacpanel.views.chips import Chips
 from vacpanel.views.class_graph import ClassGraph
 from vacpanel.views.image_graph import ImageGraph
 from vacpanel.views.queries import among, rates
+from vacpanel.views.shown import show
 from vacpanel.views.text import HIDDEN_LABEL_CSS, empty
 from warehouse.predicate import literal
 
@@ -105,7 +106,8 @@ class Distribution(View):
         second = self.state.second if self.state.second in self._labels else ""
         self._other.value = second
         of_classes = self.state.graph == "classes"
-        self._other.visible, self._how.visible = of_classes, of_classes and bool(second)
+        show(self._other, of_classes)
+        show(self._how, of_classes and bool(second))
         shown = self._arranged()
         if list(self._box) != shown:
             self._box[:] = shown

@@ -17,6 +17,7 @@ from vacpanel.views.base import View
 from vacpanel.views.map_table import MapTable
 from vacpanel.views.maps import MapGallery, commit_threshold, group_of
 from vacpanel.views.queries import among
+from vacpanel.views.shown import show
 from vacpanel.views.strip import ImageStrip
 from vacpanel.views.text import EMPTY_CSS, line
 from vacpanel.words import count
@@ -107,7 +108,7 @@ class Explanations(View):
         maps: dict[str, Any] = {"group": group_of(self.state), "threshold": self.state.threshold}
         self._says = line("", margin=(0, 12), sizing_mode="stretch_width")
         self._examples = MapGallery(sizing_mode="stretch_width", margin=(2, 12), **maps)
-        self._table = MapTable(sizing_mode="stretch_both", min_height=200, margin=(2, 6), visible=False, **maps)
+        self._table = MapTable(sizing_mode="stretch_both", min_height=200, margin=(2, 6), **maps)
         self._table.on_pin(self._pin)
         for shown in (self._examples, self._table):
             shown.on_msg(lambda event: commit_threshold(self.state, event))
@@ -280,11 +281,17 @@ class Explanations(View):
         rows, images = bool(self._shown), bool(self._strip.items)
         examples = bool(self._examples.items) and not rows
         with hold():
-            self._strip.param.update(visible=images, side=40 if rows else 64)
-            self._hint.param.update(visible=not rows, object=self._next_step())
-            self._says.param.update(visible=examples, object=self._example_says if examples else "")
-            self._examples.visible = examples
-            self._table.visible = rows
+            self._strip.side = 40 if rows else 64
+            self._hint.object = self._next_step()
+            self._says.object = self._example_says if examples else ""
+            for part, there in (
+                (self._strip, images),
+                (self._hint, not rows),
+                (self._says, examples),
+                (self._examples, examples),
+                (self._table, rows),
+            ):
+                show(part, there)
             self._say()
 
     def _next_step(self) -> str:

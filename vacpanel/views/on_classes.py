@@ -12,6 +12,7 @@ from bokeh.models import AdaptiveTicker, HoverTool, NumeralTickFormatter
 from vacpanel.palette import MODEL_COLORS, MORE_COLORS, NEUTRAL, model_colors
 from vacpanel.views.chips import Chips
 from vacpanel.views.live import LiveGlyph, LiveSource, no_outline
+from vacpanel.views.shown import show
 from vacpanel.views.spread import SMALL, names_beside
 from vacpanel.words import count
 
@@ -42,7 +43,8 @@ class OnClasses:
         self._lines = LiveGlyph(
             "segment", level="underlay", x0="x0", y0="y0", x1="x1", y1="y1", line_color=NEUTRAL, line_alpha=0.5
         )
-        self._legend = Chips(margin=(2, 10), sizing_mode="stretch_width", lines=3, visible=False)
+        self._legend = Chips(margin=(2, 10), sizing_mode="stretch_width", lines=3)
+        show(self._legend, False)
         self._legend.on_click(self._class_chosen)
         self.panel = pn.Column(self._legend, sizing_mode="stretch_both", margin=0)
 
@@ -130,9 +132,8 @@ class OnClasses:
             shown = f", the newest {MOST} shown" if several > MOST else ""
             self.heading = f"Models on {count(several, 'class')}{shown}, {_images(images)} each"
         self._ids = dict(zip(_distinct(names), self._view.state.classes[-MOST:], strict=True))
-        self._legend.param.update(
-            items=dict(zip(self._ids, CLASS_COLORS, strict=False)) if len(names) > 1 else {}, visible=len(names) > 1
-        )
+        self._legend.items = dict(zip(self._ids, CLASS_COLORS, strict=False)) if len(names) > 1 else {}
+        show(self._legend, len(names) > 1)
 
     def _draw(self) -> hv.Points:
         hover = HoverTool(

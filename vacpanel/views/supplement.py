@@ -22,6 +22,7 @@ from vacpanel.views.base import View
 from vacpanel.views.maps import commit_threshold, group_of
 from vacpanel.views.on_classes import OnClasses
 from vacpanel.views.queries import among, rate, rates
+from vacpanel.views.shown import is_shown, show
 from vacpanel.views.similarity import KNOWN, SimilarityMatrix, matrix
 from vacpanel.views.spread import Spread
 from vacpanel.views.text import empty
@@ -106,15 +107,15 @@ class Supplement(View):
     def _turned(self, *_: param.parameterized.Event) -> None:
         page = self._chooser.value
         there = bool(len(self.warehouse.models()["model"]))
-        self._nothing.visible = not there
-        self._chooser.visible = there and len(self._chooser.options) > 1
-        self._spread.panel.visible = there and page == SPREAD
-        self._on_classes.panel.visible = there and page == ON_CLASSES
-        self._maps.visible = there and page == MAPS
+        show(self._nothing, not there)
+        show(self._chooser, there and len(self._chooser.options) > 1)
+        show(self._spread.panel, there and page == SPREAD)
+        show(self._on_classes.panel, there and page == ON_CLASSES)
+        show(self._maps, there and page == MAPS)
         self._say()
 
     def _say(self) -> None:
-        if self._nothing.visible:
+        if is_shown(self._nothing):
             self.heading = self.title
         elif self._chooser.value == MAPS:
             self.heading = "Comparison of the models" if self._of_models() else "Comparison of the methods"
