@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import param
-from panel.custom import JSComponent
 
 from vacpanel import link
 from vacpanel.browser import script
+from vacpanel.browser.component import Component
 from vacpanel.notebook import hold
 from vacpanel.state import URL_KEYS
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vacpanel.dashboard import Dashboard
 
 
-class Address(JSComponent):
+class Address(Component):
     """Writes every change of the state into the browser's history, and reads it again when that is gone through.
 
     Draws nothing, but has to be on the page. (Panel's own ``Location`` writes the history, but does not follow it.)

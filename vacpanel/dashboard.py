@@ -20,9 +20,7 @@ from vacpanel.notebook import hold
 from vacpanel.selected import SelectedRows
 from vacpanel.state import URL_KEYS, Selection
 from vacpanel.views.filter_bar import FilterBar
-from vacpanel.words import count
 from warehouse import UserError
-from warehouse.progress import read_progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -173,19 +171,6 @@ class Dashboard(pn.viewable.Viewer):
     def _data_fingerprint(self) -> str:
         [(inputs,)] = self.warehouse.sql("SELECT inputs FROM store.generation").fetchall()
         return str(inputs)
-
-    def facts(self) -> str:
-        """Return what is shown, and how far a running ETL is, in one line."""
-        summary = self.warehouse.summary()
-        numbers = (summary.models, "model"), (summary.classes, "class"), (summary.images, "image")
-        text = " · ".join(count(n, noun) for n, noun in numbers)
-        progress = read_progress(self.warehouse.folder)
-        if progress is None:
-            return text
-        if not progress.models_total:
-            return f"{text} · ETL running: {progress.message or 'starting'}"
-        left = f", about {progress.eta_seconds:.0f} s left" if progress.eta_seconds else ""
-        return f"{text} · ETL running: {progress.models_done} of {progress.models_total} models{left}"
 
     def go(self, query: str) -> list[str]:
         """Show what a link says and nothing else; return a sentence for everything in it that cannot be shown."""

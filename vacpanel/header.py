@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from vacpanel.browser import script, style
+from vacpanel.browser.component import Component
+from vacpanel.words import count
+from warehouse.progress import read_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from panel.models.esm import DataEvent
 
+    from warehouse import Warehouse
 
-class PageHeader(JSComponent):
+
+class PageHeader(Component):
     """Title, facts and buttons; gives the page its colours, which its components take over."""
 
     facts = param.String(default="", doc="What is shown, in one line.")
@@ -32,3 +36,17 @@ class PageHeader(JSComponent):
                 action()
 
         self.on_msg(asked)
+
+
+def facts(warehouse: Warehouse) -> str:
+    """Return what is shown, and how far a running ETL is, in one line."""
+    summary = warehouse.summary()
+    numbers = (summary.models, "model"), (summary.classes, "class"), (summary.images, "image")
+    text = " · ".join(count(n, noun) for n, noun in numbers)
+    progress = read_progress(warehouse.folder)
+    if progress is None:
+        return text
+    if not progress.models_total:
+        return f"{text} · ETL running: {progress.message or 'starting'}"
+    left = f", about {progress.eta_seconds:.0f} s left" if progress.eta_seconds else ""
+    return f"{text} · ETL running: {progress.models_done} of {progress.models_total} models{left}"

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import panel as pn
 from panel.io.resources import LOCAL_DIST
 
-from vacpanel import notices
+from vacpanel import notices, serving
 from vacpanel.address import Address
 from vacpanel.dashboard import LOOK_EVERY, Dashboard
-from vacpanel.header import PageHeader
-from vacpanel.poster import TEMPLATE, poster
+from vacpanel.header import PageHeader, facts
+from vacpanel.poster import TEMPLATE, Poster
+from vacpanel.ready import when_visited
 from vacpanel.saved_menu import SavedMenu
 from vacpanel.sidebar import TaskSidebar
 
@@ -32,9 +33,15 @@ def page(path: str | Path) -> pn.Column:
     """
     pn.extension(notifications=True)
     _serve_styles()
+    document = pn.state.curdoc
+    if document is not None:
+        document.title, document.template = "vacpanel", TEMPLATE
+        document.template_variables["poster"] = Poster(serving.open_warehouse(path))
+        if _only_begins():
+            return pn.Column()
     dashboard = Dashboard(path)
     unknown = dashboard.read_link(pn.state.location.search or "") if pn.state.location else []
-    header = PageHeader(facts=dashboard.facts(), sizing_mode="stretch_width", margin=0)
+    header = PageHeader(facts=facts(dashboard.warehouse), sizing_mode="stretch_width", margin=0)
     header.on_reset(dashboard.reset)
     sidebar = pn.Column(
         TaskSidebar(dashboard.warehouse, dashboard.state),
@@ -44,23 +51,20 @@ def page(path: str | Path) -> pn.Column:
         visible=header.param.sidebar,
     )
 
-    document = pn.state.curdoc
-
     def _look() -> None:
         dashboard.look()
-        facts = dashboard.facts()
-        if facts != header.facts:
-            header.facts = facts
-            # For the next visitor, whose page may be begun with this session's (see `vacpanel.serving.serve_app`).
-            if document is not None:
-                document.template_variables["poster"] = poster(dashboard)
+        header.facts = facts(dashboard.warehouse)
+
+    def _visited(query: str) -> None:
+        _look()
+        if query:
+            unknown[:] = dashboard.go(query)
 
     if document is not None:
-        document.title, document.template = "vacpanel", TEMPLATE
-        document.template_variables["poster"] = poster(dashboard)
         pn.state.add_periodic_callback(_look, LOOK_EVERY)
         pn.state.on_session_destroyed(lambda _: dashboard.controller.cancel())
         pn.state.onload(lambda: notices.say(*unknown))
+    when_visited(_visited)
     top = pn.Row(
         header,
         SavedMenu.of(dashboard),
@@ -71,6 +75,15 @@ def page(path: str | Path) -> pn.Column:
     )
     below = pn.Row(sidebar, dashboard, sizing_mode="stretch_both", margin=0)
     return pn.Column(top, below, sizing_mode="stretch_both", margin=0)
+
+
+def _only_begins() -> bool:
+    """Return whether nobody will see this page: all visitors' pages begin with its HTML and go on with their own.
+
+    Panel makes such a session before it serves (``--warm --reuse-sessions``), and it is of no server.
+    """
+    session = pn.state.curdoc.session_context if pn.state.curdoc else None
+    return bool(pn.config.reuse_sessions and session is not None and session.server_context is None)
 
 
 def _serve_styles() -> None:

@@ -2,35 +2,55 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vacpanel import header
 from vacpanel.browser import document, script, style
 from vacpanel.words import count
 
 if TYPE_CHECKING:
-    from vacpanel.dashboard import Dashboard
+    from warehouse import Warehouse
 
 MOST = 20  # models
 
 TEMPLATE = document("poster")
-"""Jinja template of the page, for Panel to extend; it wants a variable ``poster``."""
+"""Jinja template of the page, for Panel to extend; it wants a `Poster` as ``poster``."""
 
 
-def poster(dashboard: Dashboard) -> dict[str, Any]:
-    """Return what the poster of a dashboard says."""
-    table = dashboard.warehouse.models()
-    top1 = np.asarray(table["top1"], dtype=float)
-    known = np.flatnonzero(np.isfinite(top1))
-    best = known[np.argsort(-top1[known], kind="stable")][:MOST]
-    rows = [(str(table["label"][i]), round(100 * top1[i], 1), f"{top1[i]:.1%}") for i in best]
-    more = f" The best {MOST} of {count(len(known), 'model')}." if len(known) > MOST else ""
-    return {
-        "style": style("page", "poster"),
-        "script": script("layout"),
-        "facts": dashboard.facts(),
-        "title": "Top-1 accuracy of the models" if rows else "No model has been run yet",
-        "rows": rows,
-        "says": f"Opening the views \N{HORIZONTAL ELLIPSIS}{more}",
-    }
+class Poster:
+    """What the template asks for, looked up when it does: one poster serves all visitors, now and later."""
+
+    style = style("page", "poster")
+    script = script("layout")
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+
+    @property
+    def facts(self) -> str:
+        """What the warehouse holds, and how far a running ETL is."""
+        self._warehouse.refresh()
+        return header.facts(self._warehouse)
+
+    @property
+    def title(self) -> str:
+        """What the rows say, or why there are none."""
+        return "Top-1 accuracy of the models" if self.rows else "No model has been run yet"
+
+    @property
+    def rows(self) -> list[tuple[str, float, str]]:
+        """Label, accuracy in percent and as text of the best models, best first."""
+        table = self._warehouse.models()
+        top1 = np.asarray(table["top1"], dtype=float)
+        known = np.flatnonzero(np.isfinite(top1))
+        best = known[np.argsort(-top1[known], kind="stable")][:MOST]
+        return [(str(table["label"][i]), round(100 * top1[i], 1), f"{top1[i]:.1%}") for i in best]
+
+    @property
+    def says(self) -> str:
+        """What is going on."""
+        known = int(np.isfinite(np.asarray(self._warehouse.models()["top1"], dtype=float)).sum())
+        more = f" The best {MOST} of {count(known, 'model')}." if known > MOST else ""
+        return f"Opening the views \N{HORIZONTAL ELLIPSIS}{more}"

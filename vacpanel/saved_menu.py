@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from vacpanel import link, notices
 from vacpanel.browser import script, style
+from vacpanel.browser.component import Component
 from vacpanel.notebook import hold
 from warehouse import UserError
 from warehouse.saved import delete_view, save_view, saved_views
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vacpanel.dashboard import Dashboard
 
 
-class SavedMenu(JSComponent):
+class SavedMenu(Component):
     """Saved views to go to, to save and to delete by name, and a button that copies the link to this one."""
 
     names = param.List(default=[], item_type=str, doc="The names of the saved views.")

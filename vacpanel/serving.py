@@ -182,8 +182,8 @@ def serve_app(directories: list[str], port: int, panel_flags: list[str], explain
         # Panel's own asks a CDN for its pictures.
         panel_flags = [*panel_flags, "--basic-login-template", str(app.parent / "browser" / "login.html")]
     if not {"--num-procs", "--reuse-sessions"} & given:
-        # A page is begun at once with one that stands ready, and gets a session of its own when it connects. Not with
-        # several processes, whose sessions differ.
+        # A page is begun at once, and gets a session of its own when it connects. Not with several processes, each of
+        # which would know its own beginnings only.
         panel_flags = [*panel_flags, "--warm", "--reuse-sessions"]
     sys.argv += [*panel_flags, "--args", *directories]
     try:

@@ -30,6 +30,7 @@ def first_paints(browser: Browser, url: str, count: int, viewport: tuple[int, in
             visit.page.goto("about:blank")
             visit.page.goto(url)
             times["again"].append(visit.first_painted(USEFUL))
+            visit.rest()
     return times
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from vacpanel.browser import script, style
+from vacpanel.browser.component import Component
 from vacpanel.notebook import hold
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from panel.models.esm import DataEvent
 
 
-class Chips(JSComponent):
+class Chips(Component):
     """Names with their colours in one wrapping row; a click (or Enter) reports the name to `on_click`.
 
     Clicks travel as messages, one by one: a changed parameter would merge two quick clicks into one.

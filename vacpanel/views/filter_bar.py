@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import panel as pn
 import param
-from panel.custom import JSComponent
 
 from vacpanel.browser import script, style
+from vacpanel.browser.component import Component
 from vacpanel.notebook import hold
 from vacpanel.palette import root_colors
 from vacpanel.state import Selection
@@ -122,7 +122,7 @@ class FilterBar(pn.viewable.Viewer):
         return self._bar
 
 
-class FilterControls(JSComponent):
+class FilterControls(Component):
     """What `FilterBar` shows; reports what is asked for as messages."""
 
     chips = param.List(default=[], doc="[names of conditions, text] of every condition that is set.")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from vacpanel.browser import script, style
+from vacpanel.browser.component import Component
 
 
-class ViewHead(JSComponent):
+class ViewHead(Component):
     """One line over a view, with a tip, a menu and, where a view has an action, a button for it.
 
     The menu enlarges the view and saves what it shows: pictures of plots are made by the page, other pictures and data

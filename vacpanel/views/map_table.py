@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from vacpanel.browser import style
+from vacpanel.browser.component import Component
 from vacpanel.views.maps import map_script
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from panel.models.esm import DataEvent
 
 
-class MapTable(JSComponent):
+class MapTable(Component):
     """One row a map: pictures, texts and numbers; sorted, filtered, searched and opened large by the page alone.
 
     A row is a dictionary: ``picture`` and ``large`` (addresses of what the model saw and of the original), ``layers``

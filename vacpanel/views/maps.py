@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from vacpanel import layers, render
 from vacpanel.browser import script, style
+from vacpanel.browser.component import Component
 from vacpanel.notebook import hold
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def commit_threshold(state: Selection, event: DataEvent) -> None:
             state.threshold = asked
 
 
-class MapGallery(JSComponent):
+class MapGallery(Component):
     """Pictures and maps in a wrapping row, each with a caption; maps follow the threshold of their group.
 
     Captions are set as text, never as HTML.

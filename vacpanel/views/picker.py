@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from vacpanel.browser import script, style
+from vacpanel.browser.component import Component
 
 
-class Picker(JSComponent):
+class Picker(Component):
     """A field that finds items by fuzzy search and holds those that were chosen.
 
     What is typed is looked for in name and detail: as it stands, as letters with others in between, or with a slip in

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import param
 from bokeh.palettes import Cividis256
-from panel.custom import JSComponent
 
 from vacpanel import layers
 from vacpanel.browser import style
+from vacpanel.browser.component import Component
 from vacpanel.state import MEASURES
 from vacpanel.views.maps import map_script
 
@@ -26,7 +26,7 @@ KNOWN: tuple[dict[str, Any], ...] = (
 )
 
 
-class SimilarityMatrix(JSComponent):
+class SimilarityMatrix(Component):
     """The compared image, a chooser of the measure, and a matrix; a click (or Enter) on a cell shows its two maps.
 
     Texts are set as text, never as HTML.

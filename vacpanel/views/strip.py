@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from vacpanel.browser import script, style
+from vacpanel.browser.component import Component
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from panel.models.esm import DataEvent
 
 
-class ImageStrip(JSComponent):
+class ImageStrip(Component):
     """Thumbnails in a row; a click (or Enter) chooses one, with Ctrl one more, with Shift all up to there.
 
     A click on the only chosen one lets it go. Texts are set as text, never as HTML: class and file names are not ours.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from vacpanel.browser import style
+from vacpanel.browser.component import Component
 from vacpanel.notebook import hold
 from vacpanel.views.maps import group_of, map_script
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vacpanel.state import Selection
 
 
-class ThresholdSlider(JSComponent):
+class ThresholdSlider(Component):
     """A slider that restyles all maps of its group while it is dragged, and changes its value when it is let go."""
 
     value = param.Magnitude(default=0.5, doc="The threshold, as the user left it.")
