@@ -50,8 +50,7 @@ class MethodOptions(pn.viewable.Viewer):
         self._box = pn.Column(sizing_mode="stretch_width", margin=(0, 10))
         show(self._box, False)
         self._follow()
-        if state.parameters:
-            pn.state.onload(self._check_link)
+        pn.state.onload(self._check_link)
 
     async def _check_link(self) -> None:
         """Drop what the method does not know of the options in a link, and say so."""

@@ -259,3 +259,25 @@ def _seen(page: Page) -> dict:
         "scatter": plots.columns(page, SCATTER),
         "bars": [plots.columns(page, columns) for columns in (plots.MODEL_BARS, plots.ROOT_BARS, plots.GRAPH)],
     }
+
+
+def test_changes_of_several_sizes_lay_the_page_out_once(page, server):
+    open_dashboard(page, server)
+    counted = page.evaluate(
+        """async () => {
+          const frames = (n) => new Promise((done) => n ? requestAnimationFrame(() => done(frames(n - 1))) : done())
+          const models = Bokeh.documents.flatMap((shown) => [...shown._all_models.values()])
+          const views = models.filter(({ type }) => type === "Figure")
+            .map(({ id }) => Bokeh.index.find_one_by_id(id)).filter((view) => view?.is_displayed)
+          let root = views[0]
+          while (root.parent?.invalidate_layout) root = root.parent
+          let count = 0
+          const original = root.update_layout
+          root.update_layout = function () { count += 1; return original.call(this) }
+          for (const { parent } of views.slice(0, 4)) parent.model.margin = [1, 0, 0, 0]
+          const before = count
+          await frames(3)
+          return [before, count]
+        }"""
+    )
+    assert counted == [0, 1]

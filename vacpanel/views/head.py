@@ -23,7 +23,7 @@ class ViewHead(Component):
 
     draws = param.Boolean(default=False, doc="Whether the server draws the view where the page has no plot of it.")
 
-    _esm = script("copy", "head")
+    _esm = script("plots", "copy", "head")
     _stylesheets: ClassVar[list[str]] = [style("head")]
 
     def __init__(self, **params: Any) -> None:
