@@ -128,6 +128,19 @@ def test_the_first_disk_that_empties_the_class_is_where_it_begins(search, images
     assert float((again - nothing)[0] / (search._original - nothing)[0]) >= 0.01
 
 
+def test_all_disks_in_a_pass_or_two_say_the_same(search):
+    """What a GPU does; the device makes no difference to the arithmetic."""
+    begin = search.initial()
+    disks = torch.stack([_disk(radius) for radius in _radii()])[:, None]
+    with torch.no_grad():
+        nothing = search._probability(torch.zeros_like(begin))
+        enough = nothing + 0.01 * (search._original - nothing)
+        for context in (Context(), Context(chunk=20), Context(chunk=1)):
+            found = [search._first(i, disks, enough[i], context) for i in range(len(begin))]
+            assert torch.equal(torch.cat(found), begin)
+        assert not search._first(0, disks, enough[0] * 0 - 1, Context()).any()
+
+
 def test_shifts_move_the_image_and_repeat_the_edge():
     x = torch.arange(12.0).reshape(1, 1, 3, 4)
     torch.testing.assert_close(_shifted(x, (1, -1))[0, 0], torch.tensor([[1.0, 2, 3, 3], [1, 2, 3, 3], [5, 6, 7, 7]]))
