@@ -46,6 +46,17 @@ def until(page: Page, what: Callable[[], Any], seconds: float = 20.0) -> Any:
     raise AssertionError(f"it did not happen within {seconds} s")
 
 
+def watch_clipboard(page: Page) -> None:
+    """Have the page note in ``copied`` what it copies: the clipboard itself is everybody's, other tests' included."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.evaluate(
+        """() => {
+          const write = navigator.clipboard.writeText.bind(navigator.clipboard)
+          navigator.clipboard.writeText = (text) => write(text).then(() => { globalThis.copied = text })
+        }"""
+    )
+
+
 def explain(page: Page, what: str) -> None:
     """Press the button that says what it will explain."""
     run = page.get_by_role("button", name=what, exact=True)

@@ -12,13 +12,14 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from tests.ui.steps import watch_clipboard
+
 SVG = "{http://www.w3.org/2000/svg}"
 VIEWS = ("scatter", "radar", "modelbars", "rootbars", "distribution", "explanations", "supplement")
 
 
 @pytest.fixture
 def dashboard(page: Page, server: str) -> Page:
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto(f"{server}/app?model=demo:alexnet&classes=3")
     expect(page.get_by_text("How alexnet groups the classes")).to_be_visible(timeout=120_000)
     page.wait_for_load_state("networkidle")
@@ -152,9 +153,10 @@ def test_data_and_sql_say_the_same(dashboard, demo_warehouse):
     name, content = _saved(dashboard, "modelbars", "Save data as Parquet")
     assert name == "vacpanel-model-bars.parquet"
     assert pl.read_parquet(io.BytesIO(content)).rows() == table.rows()
+    watch_clipboard(dashboard)
     _choose(dashboard, "modelbars", "Copy SQL")
-    dashboard.wait_for_function("navigator.clipboard.readText().then((text) => text.includes('alexnet'))")
-    query = dashboard.evaluate("navigator.clipboard.readText()")
+    dashboard.wait_for_function("globalThis.copied")
+    query = dashboard.evaluate("copied")
     with duckdb.connect(str(demo_warehouse / "warehouse.duckdb"), read_only=True) as connection:
         assert connection.sql(query).pl().rows() == table.rows()
     assert len(table) == 64
