@@ -40,6 +40,7 @@ def page(path: str | Path) -> pn.Column:
         if _only_begins():
             return pn.Column()
     dashboard = Dashboard(path)
+    drawn = dashboard.warehouse.generation
     unknown = dashboard.read_link(pn.state.location.search or "") if pn.state.location else []
     header = PageHeader(facts=facts(dashboard.warehouse), sizing_mode="stretch_width", margin=0)
     header.on_reset(dashboard.reset)
@@ -51,23 +52,30 @@ def page(path: str | Path) -> pn.Column:
         visible=header.param.sidebar,
     )
 
+    saved = SavedMenu.of(dashboard)
+
     def _look() -> None:
         dashboard.look()
         header.facts = facts(dashboard.warehouse)
 
     def _visited(query: str) -> None:
         _look()
+        saved.look(dashboard)
         if query:
             unknown[:] = dashboard.go(query)
+
+    def _fresh() -> bool:
+        dashboard.warehouse.refresh()
+        return dashboard.warehouse.generation == drawn
 
     if document is not None:
         pn.state.add_periodic_callback(_look, LOOK_EVERY)
         pn.state.on_session_destroyed(lambda _: dashboard.controller.cancel())
         pn.state.onload(lambda: notices.say(*unknown))
-    when_visited(_visited)
+    when_visited(_visited, _fresh)
     top = pn.Row(
         header,
-        SavedMenu.of(dashboard),
+        saved,
         Address.of(dashboard),
         sizing_mode="stretch_width",
         margin=0,

@@ -55,24 +55,29 @@ class _Ready:
     visited
         What is to be done when its visitor has come, with the query of their link; None where the page did not say,
         perhaps because it could not be drawn.
+    fresh
+        Tells whether a page drawn now would look the same.
     """
 
     document: Document
     context: BokehSessionContext
     visited: Callable[[str], None] | None = None
+    fresh: Callable[[], bool] = lambda: True
 
 
-def when_visited(callback: Callable[[str], None]) -> None:
+def when_visited(callback: Callable[[str], None], fresh: Callable[[], bool]) -> None:
     """Have the page that is being drawn brought up to date when its visitor comes.
 
     Parameters
     ----------
     callback
         Gets the query of the visitor's link. Is never called where the page is drawn for a visitor who is there.
+    fresh
+        Asked before: if a page drawn now would look different, the visitor gets that.
     """
     ready = _drawing.get()
     if ready is not None:
-        ready.visited = callback
+        ready.visited, ready.fresh = callback, fresh
 
 
 def serve_ready() -> None:
@@ -114,7 +119,7 @@ class ReadyContext(ApplicationContext):
             return await super().create_session_if_needed(session_id, request, token)
         assert request is not None
         ready, self._ready = self._ready, None
-        if ready is not None and request.path == self._like[0]:
+        if ready is not None and request.path == self._like[0] and ready.fresh():
             self._taken[ready.document] = ready
             _offered.set(ready.document)
         elif ready is not None:
@@ -165,9 +170,13 @@ class ReadyContext(ApplicationContext):
         else:
             if ready.visited is not None:
                 self._ready = ready
-                self._loop.add_callback(_write_down, document)  # others first
+                self._loop.add_callback(self._write_down_next)  # others first
         finally:
             _drawing.reset(drawing)
+
+    def _write_down_next(self) -> None:
+        if self._ready is not None:
+            _write_down(self._ready.document)
 
 
 def _write_down(document: Document) -> None:

@@ -31,9 +31,14 @@ class SavedMenu(Component):
     @classmethod
     def of(cls, dashboard: Dashboard) -> SavedMenu:
         """Return the menu of a dashboard's saved views."""
-        menu = cls(names=list(saved_views(dashboard.warehouse.folder)), margin=(6, 6), align="center")
+        menu = cls(margin=(6, 6), align="center")
+        menu.look(dashboard)
         menu.on_msg(lambda event: menu.answer(dashboard, event))
         return menu
+
+    def look(self, dashboard: Dashboard) -> None:
+        """Show what is saved now, by other sessions, too."""
+        self.names = list(saved_views(dashboard.warehouse.folder))
 
     def answer(self, dashboard: Dashboard, event: DataEvent) -> None:
         """Do what the page asks for."""
@@ -50,4 +55,4 @@ class SavedMenu(Component):
                 notices.say(*unknown)
         except UserError as error:
             notices.say(str(error))
-        self.names = list(saved_views(folder))
+        self.look(dashboard)

@@ -210,12 +210,13 @@ def test_views_are_saved_by_name_and_survive_the_session(browser, dashboard, ser
 
         # Another session finds them, also after a reload.
         context = browser.new_context(viewport={"width": 1440, "height": 900})
-        other = open_dashboard(context.new_page(), server)
-        other.reload()
-        expect(other.get_by_text("Leaf classes of resnet18, best first")).to_be_visible(timeout=60_000)
+        other = context.new_page()
         menu = other.locator(".saved")
-        menu.locator("summary").click()
-        expect(menu.locator("li button:first-child")).to_have_text(sorted(NAMES, key=str.casefold))
+        for _ in range(2):
+            open_dashboard(other, server)
+            expect(other.get_by_text("Leaf classes of resnet18, best first")).to_be_visible(timeout=60_000)
+            menu.locator("summary").click()
+            expect(menu.locator("li button:first-child")).to_have_text(sorted(NAMES, key=str.casefold))
         menu.locator("li button:first-child").get_by_text(NAMES[1], exact=True).click()
         expect(other.get_by_text("Leaf classes of alexnet, most errors first")).to_be_visible()
         expect(other.locator(CHIPS)).to_have_text(["wrong answers"])

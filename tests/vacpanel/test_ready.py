@@ -33,7 +33,7 @@ class App:
 
     def __init__(self, *, says: bool = True, fails: bool = False) -> None:
         self.drawn: list[Document] = []
-        self.says, self.fails = says, fails
+        self.says, self.fails, self.fresh = says, fails, True
         self.context = ReadyContext(Application(FunctionHandler(self._draw)), IOLoop.current(), url="/app")
 
     def _draw(self, document: Document) -> None:
@@ -43,7 +43,7 @@ class App:
         text = Div(text=pn.state.location.search or "")
         document.add_root(text)
         if self.says:
-            when_visited(lambda query: text.update(text=f"visited {query}"))
+            when_visited(lambda query: text.update(text=f"visited {query}"), lambda: self.fresh)
 
     async def visit(self, name: str, path: str = "/app/ws", **arguments: str) -> Document:
         """Open a session as a page's web socket does, and return its document."""
@@ -104,6 +104,22 @@ def test_who_needs_another_page_gets_one(served, arguments):
 
     app, second, third = in_a_loop(visits())
     assert app.drawn == [app.drawn[0], third, second]
+
+
+def test_what_has_become_old_is_nobodys(served):
+    async def visits():
+        app = App()
+        await app.visit("first")
+        app.draw_next()
+        app.fresh = False
+        second = await app.visit("second")
+        app.draw_next()
+        app.fresh = True
+        return app, second, await app.visit("third")
+
+    app, second, third = in_a_loop(visits())
+    assert app.drawn[2:] == [second, third]
+    assert app.drawn[1] not in {second, third}
 
 
 def test_below_another_prefix_nothing_fits(served):
