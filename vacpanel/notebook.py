@@ -17,6 +17,8 @@ from panel.io.document import hold as hold_on_server
 from panel.io.document import unlocked as unlocked_on_server
 from panel.io.notebook import push
 
+from vacpanel import channels
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
@@ -30,8 +32,10 @@ def prepare() -> None:
 
     A view calls it when it is made, so that it can be the last line of a cell without any line before.
     """
-    if not _in_notebook():
+    kernel = _kernel()
+    if kernel is None:
         return
+    channels.use_for(kernel)
     send_as_text()
     if not pn.extension._loaded:
         pn.extension(inline=True)
@@ -85,8 +89,7 @@ def _sending(on_server: Callable[[], AbstractContextManager[None]]) -> Iterator[
             doc.unhold()
 
 
-def _in_notebook() -> bool:
-    """Tell whether this is the kernel of a notebook; a terminal's IPython is none."""
+def _kernel() -> Any:
+    """Return the kernel of the notebook that this runs in; None elsewhere, and in a terminal's IPython."""
     ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return getattr(shell, "kernel", None) is not None
+    return getattr(ipython.get_ipython(), "kernel", None) if ipython is not None else None
