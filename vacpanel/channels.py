@@ -144,6 +144,7 @@ def await_opening(kernel: Any) -> None:
             until = time.monotonic() + MOST_WAITED
             while msg["content"]["comm_id"] not in known and time.monotonic() < until:
                 await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # known first, and only then listened to
             handle(stream, ident, msg)
 
         return later()
