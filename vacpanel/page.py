@@ -58,11 +58,13 @@ def page(path: str | Path) -> pn.Column:
         dashboard.look()
         header.facts = facts(dashboard.warehouse)
 
-    def _visited(query: str) -> None:
+    def _visited(query: str) -> bool:
+        before = header.facts, saved.names
         _look()
         saved.look(dashboard)
         if query:
             unknown[:] = dashboard.go(query)
+        return bool(query) or before != (header.facts, saved.names)
 
     def _fresh() -> bool:
         dashboard.warehouse.refresh()

@@ -61,17 +61,17 @@ class _Ready:
 
     document: Document
     context: BokehSessionContext
-    visited: Callable[[str], None] | None = None
+    visited: Callable[[str], bool] | None = None
     fresh: Callable[[], bool] = lambda: True
 
 
-def when_visited(callback: Callable[[str], None], fresh: Callable[[], bool]) -> None:
+def when_visited(callback: Callable[[str], bool], fresh: Callable[[], bool]) -> None:
     """Have the page that is being drawn brought up to date when its visitor comes.
 
     Parameters
     ----------
     callback
-        Gets the query of the visitor's link. Is never called where the page is drawn for a visitor who is there.
+        Gets the query of the visitor's link, and tells whether it changed anything. Is never called where the page is drawn for a visitor who is there.
     fresh
         Asked before: if a page drawn now would look different, the visitor gets that.
     """
@@ -140,7 +140,10 @@ class ReadyContext(ApplicationContext):
         session = document.session_context
         with set_curdoc(document):
             # As Panel does; see `panel.io.application.Application.initialize_document`.
-            ready.visited(Location.from_request(session.request if session else None).search or "")
+            query = Location.from_request(session.request if session else None).search or ""
+            if ready.visited(query):
+                # Panel keeps changes from a document's listeners until a browser is connected.
+                vars(document).pop("to_json", None)
 
     def _draw_in(self, seconds: float) -> None:
         if self._loop is not None and not self._waiting:

@@ -10,7 +10,6 @@ from tornado.web import HTTPError
 
 import vacpanel.page  # noqa: F401
 from vacpanel import media, serving
-from vacpanel.ready import serve_ready
 from warehouse import VacpanelError
 
 # The page is imported above for what that registers: the folders of its components' scripts and styles. Workers
@@ -46,4 +45,3 @@ class MediaHandler(AuthRequestHandler):
 
 ROUTES = [(rf"/{media.PREFIX}/([0-9a-f]+)/([0-9a-f]+)/([a-z]+/[\w.-]+/[0-9]+)", MediaHandler)]
 media.routes_are_served()
-serve_ready()

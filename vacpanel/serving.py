@@ -185,6 +185,9 @@ def serve_app(directories: list[str], port: int, panel_flags: list[str], explain
         # A page is begun at once, and gets a session of its own when it connects. Not with several processes, each of
         # which would know its own beginnings only.
         panel_flags = [*panel_flags, "--warm", "--reuse-sessions"]
+        from vacpanel.ready import serve_ready
+
+        serve_ready()
     sys.argv += [*panel_flags, "--args", *directories]
     try:
         panel_main()

@@ -43,7 +43,7 @@ class App:
         text = Div(text=pn.state.location.search or "")
         document.add_root(text)
         if self.says:
-            when_visited(lambda query: text.update(text=f"visited {query}"), lambda: self.fresh)
+            when_visited(lambda query: text.update(text=f"visited {query}") or True, lambda: self.fresh)
 
     async def visit(self, name: str, path: str = "/app/ws", **arguments: str) -> Document:
         """Open a session as a page's web socket does, and return its document."""
