@@ -71,7 +71,8 @@ def when_visited(callback: Callable[[str], bool], fresh: Callable[[], bool]) -> 
     Parameters
     ----------
     callback
-        Gets the query of the visitor's link, and tells whether it changed anything. Is never called where the page is drawn for a visitor who is there.
+        Gets the query of the visitor's link, and tells whether it changed anything. Is never called where the page is
+        drawn for a visitor who is there.
     fresh
         Asked before: if a page drawn now would look different, the visitor gets that.
     """
