@@ -86,8 +86,9 @@ def stored_distances(folder: str) -> list[Array]:
 
 def aligned(distances: list[Array]) -> list[Array]:
     """Lay out all models as the ETL does."""
-    anchor = layouts.class_anchor(layouts.mean_distances(distances))
-    return [layouts.class_layout(matrix, anchor) for matrix in distances]
+    common = layouts.mean_distances(distances)
+    anchor = layouts.class_anchor(common)
+    return [layouts.class_layout(matrix, anchor, common) for matrix in distances]
 
 
 def independent(distances: Array, seed: int) -> Array:

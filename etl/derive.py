@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from warehouse.parts import DerivedStore, PartStore
 
-_VERSION = "2"
+_VERSION = "3"
 """Rises when a layout would come out differently from the same parts."""
 
 
@@ -69,9 +69,11 @@ class Deriver:
         # Of 20,000 classes a data set may have images of a hundred; the others would take gigabytes here.
         present = np.unique(np.concatenate([s.present for s in sums.values()]))
         distances = {key: s.distances(present) for key, s in sums.items()}
-        anchor = layouts.class_anchor(layouts.mean_distances(list(distances.values())))
+        common = layouts.mean_distances(list(distances.values()))
+        anchor = layouts.class_anchor(common)
         for key in stale:
-            self._write_class_layout(key, present, layouts.class_layout(distances[key], anchor), inputs[key])
+            layout = layouts.class_layout(distances[key], anchor, common)
+            self._write_class_layout(key, present, layout, inputs[key])
         return len(stale)
 
     def image_layout(self, key: str) -> bool:

@@ -6,10 +6,15 @@ never from random numbers, and everything runs in one thread.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 from threadpoolctl import threadpool_limits
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 Array = NDArray[np.float64]
 
@@ -19,13 +24,21 @@ PERPLEXITY = 30.0
 FEWEST_POINTS = 8
 """Below this number of points there are no neighbourhoods to keep, and the starting positions are the layout."""
 
+TOLERANCE = 1.02
+"""How much the divergence of a layout may grow to be more like those of other models."""
+
 PRINCIPAL_COMPONENTS = 64
 """Features are reduced to this many dimensions before t-SNE."""
 
 _FEW_POINTS = 64
 """Fewer points do not gather in clusters that exaggeration could sort out: it draws them all into one point."""
 
+_SEVERAL_POINTS = 500
+
 _MANY_POINTS = 5000
+
+_SHARES = (0.5, 0.25)
+"""Of the common affinities in the mixture, the first that is tolerable."""
 
 
 def mean_distances(distances: list[Array]) -> Array:
@@ -71,11 +84,16 @@ def class_anchor(distances: Array) -> Array:
     return anchor
 
 
-def class_layout(distances: Array, anchor: Array) -> Array:
-    """Lay out one model's class distances, aligned to the other models' by its start.
+def class_layout(distances: Array, anchor: Array, common: Array | None = None) -> Array:
+    """Lay out one model's class distances, aligned to the other models' by its start and by what they have in common.
 
     t-SNE starts from the anchor at full scale and without exaggeration, so that a class stays where it was unless the
-    model says otherwise; no rotation is needed afterwards.
+    model says otherwise; no rotation is needed afterwards. Then the model's affinities are mixed with those of all
+    models, half and half or else three to one: among the many layouts that are about as true to the model, that is one
+    which resembles the others. It counts only if its divergence from the model's own affinities is at most
+    `TOLERANCE` times that of the layout of these alone, which is returned otherwise.
+
+    Mixing is ours; the paper draws layouts of models independently of each other.
 
     Parameters
     ----------
@@ -83,6 +101,8 @@ def class_layout(distances: Array, anchor: Array) -> Array:
         (N, N), of one model.
     anchor
         (N, 2), see :func:`class_anchor`.
+    common
+        (N, N), of all models, see :func:`mean_distances`; without it affinities are not mixed.
 
     Returns
     -------
@@ -93,9 +113,21 @@ def class_layout(distances: Array, anchor: Array) -> Array:
     layout = np.full((len(distances), 2), np.nan)
     if len(present) < FEWEST_POINTS:
         layout[present] = anchor[present]
-    else:
-        known = _fill(distances[np.ix_(present, present)])
-        layout[present] = _optimise(anchor[present], _class_affinities(known), early=None, iterations=250)
+        return layout
+    # Steps are as long as there are points: a thousand classes have come to rest after a hundred, a few after more.
+    iterations = 100 if len(present) >= _SEVERAL_POINTS else 250
+    start, pairs = anchor[present], np.ix_(present, present)
+    own = _class_affinities(_fill(distances[pairs]))
+    layout[present] = alone = _optimise(start, own, early=None, iterations=iterations)
+    if common is None:
+        return layout
+    theirs, allowed = _class_affinities(_fill(common[pairs])).P, TOLERANCE * _divergence(own.P, alone)
+    for share in _SHARES:
+        mixed = _affinities((1 - share) * own.P + share * theirs)
+        towards = _optimise(start, mixed, early=None, iterations=iterations)
+        if _divergence(own.P, towards) <= allowed:
+            layout[present] = towards
+            break
     return layout
 
 
@@ -184,7 +216,7 @@ def classical_mds(distances: Array) -> Array:
     return layout
 
 
-def _class_affinities(distances: Array) -> object:
+def _class_affinities(distances: Array) -> Any:
     from openTSNE.affinity import PerplexityBasedNN
 
     return PerplexityBasedNN(
@@ -192,7 +224,27 @@ def _class_affinities(distances: Array) -> object:
     )
 
 
-def _optimise(start: Array, affinities: object, early: tuple[int, float] | None, iterations: int) -> Array:
+def _affinities(joint: csr_matrix) -> Any:
+    from openTSNE.affinity import PrecomputedAffinities
+
+    return PrecomputedAffinities(joint, normalize=True)
+
+
+def _divergence(joint: csr_matrix, layout: Array) -> float:
+    """Kullback-Leibler divergence of a layout from joint probabilities (van der Maaten & Hinton 2008, eq. 2 to 4)."""
+    from scipy.spatial.distance import cdist
+
+    total = 0.0
+    for rows in np.array_split(layout, -(-len(layout) // 1000)):
+        total += float((1 / (1 + cdist(rows, layout, "sqeuclidean"))).sum())
+    pairs = joint.tocoo()
+    p, near = pairs.data, pairs.data > 0
+    squared = ((layout[pairs.row] - layout[pairs.col]) ** 2).sum(axis=1)
+    q = 1 / (1 + squared) / (total - len(layout))  # without the points themselves
+    return float((p[near] * np.log(p[near] / q[near])).sum())
+
+
+def _optimise(start: Array, affinities: Any, early: tuple[int, float] | None, iterations: int) -> Array:
     from openTSNE import TSNEEmbedding
 
     # One thread: with more, the workers spin and are slower by an order of magnitude on a busy machine. Barnes-Hut up

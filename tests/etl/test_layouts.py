@@ -46,14 +46,16 @@ def test_class_layouts_are_deterministic_and_keep_neighbours():
 
 def test_another_process_gives_the_same_class_layouts():
     """Bit for bit, whatever number of threads the libraries may use there."""
-    distances = [cluster_distances(seed) for seed in range(2)]
-    anchor = layouts.class_anchor(layouts.mean_distances(distances))
-    ours = [anchor, *(layouts.class_layout(d, anchor) for d in distances)]
+    distances = [drawn_distances(seed) for seed in range(2)]
+    common = layouts.mean_distances(distances)
+    anchor = layouts.class_anchor(common)
+    ours = [anchor, *(layouts.class_layout(d, anchor, common) for d in distances)]
     code = (
         "import io, sys, numpy as np; from etl import layouts;"
         "distances = list(np.load(io.BytesIO(sys.stdin.buffer.read())));"
-        "anchor = layouts.class_anchor(layouts.mean_distances(distances));"
-        "np.save(out := io.BytesIO(), [anchor, *(layouts.class_layout(d, anchor) for d in distances)]);"
+        "common = layouts.mean_distances(distances);"
+        "anchor = layouts.class_anchor(common);"
+        "np.save(out := io.BytesIO(), [anchor, *(layouts.class_layout(d, anchor, common) for d in distances)]);"
         "sys.stdout.buffer.write(out.getvalue())"
     )
     sent = io.BytesIO()
@@ -71,6 +73,59 @@ def test_classes_stay_near_the_anchor():
     radius = np.sqrt((anchor**2).sum(1).mean())
     a, b = (layouts.class_layout(d, anchor) for d in distances)
     assert np.median(np.linalg.norm(a - b, axis=1)) < 0.5 * radius
+
+
+def drawn_distances(seed, classes=300):
+    """Distances as of a good model, nearly all almost 1: many layouts are about as true to them."""
+    rng = np.random.default_rng(9)
+    points = rng.normal(size=(classes, 32)) + 0.6 * np.repeat(rng.normal(size=(classes // 12, 32)), 12, axis=0)
+    points += 0.2 * np.random.default_rng(seed).normal(size=points.shape)
+    logits = -0.1 * ((points[:, None] - points[None]) ** 2).sum(-1)
+    confidences = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    distances = 1 - (confidences + confidences.T) / 2
+    np.fill_diagonal(distances, 0)
+    return distances
+
+
+def divergence(distances, layout):
+    """KL(P || Q), pair by pair."""
+    p = layouts._class_affinities(distances).P.toarray()
+    squared = ((layout[:, None] - layout[None]) ** 2).sum(-1)
+    q = 1 / (1 + squared)
+    np.fill_diagonal(q, 0)
+    q /= q.sum()
+    return (p[p > 0] * np.log(p[p > 0] / q[p > 0])).sum()
+
+
+def moved(a, b):
+    return np.median(np.linalg.norm(a - b, axis=1)) / np.sqrt((a**2).sum(1).mean())
+
+
+def test_what_models_have_in_common_keeps_classes_in_place():
+    distances = [drawn_distances(seed) for seed in range(2)]
+    common = layouts.mean_distances(distances)
+    anchor = layouts.class_anchor(common)
+    alone = [layouts.class_layout(d, anchor) for d in distances]
+    together = [layouts.class_layout(d, anchor, common) for d in distances]
+    assert moved(*together) < 0.8 * moved(*alone)
+    for d, own, towards in zip(distances, alone, together, strict=True):
+        assert divergence(d, towards) <= layouts.TOLERANCE * divergence(d, own)
+
+
+def test_what_models_do_not_have_in_common_does_not():
+    """Of classes that two models see quite differently each keeps its own layout."""
+    distances = [cluster_distances(0), cluster_distances(1)[np.ix_(*[np.random.default_rng(0).permutation(48)] * 2)]]
+    common = layouts.mean_distances(distances)
+    anchor = layouts.class_anchor(common)
+    for d in distances:
+        assert np.array_equal(layouts.class_layout(d, anchor, common), layouts.class_layout(d, anchor))
+
+
+def test_the_divergence_is_that_of_the_equations():
+    distances = cluster_distances(3)
+    layout = np.random.default_rng(0).normal(size=(48, 2))
+    found = layouts._divergence(layouts._class_affinities(distances).P, layout)
+    assert found == pytest.approx(divergence(distances, layout), rel=1e-12)
 
 
 def test_image_layout_is_deterministic_and_keeps_neighbours():
