@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import panel as pn
-from panel.io import notebook as panel_notebook
 from panel.io.document import hold as hold_on_server
 from panel.io.document import unlocked as unlocked_on_server
 from panel.io.notebook import push
@@ -22,9 +20,6 @@ from vacpanel import channels
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-
-    from bokeh.document import Document
-    from bokeh.document.events import DocumentChangedEvent
 
 
 def prepare() -> None:
@@ -36,27 +31,8 @@ def prepare() -> None:
     if kernel is None:
         return
     channels.use_for(kernel)
-    send_as_text()
     if not pn.extension._loaded:
         pn.extension(inline=True)
-
-
-def send_as_text() -> None:
-    """Have Panel send arrays as text, its own changes included, to all pages of this process.
-
-    Of a buffer, pyviz_comms (3.0) passes on the whole message of JupyterLab that it came in, which Bokeh refuses
-    ("Size mismatch"), and what the message was to change stays as it was.
-    """
-    if getattr(panel_notebook.diff, "as_text", False):
-        return
-    original = panel_notebook.diff
-
-    @wraps(original)
-    def diff(doc: Document, binary: bool = True, events: list[DocumentChangedEvent] | None = None) -> Any:  # noqa: ARG001
-        return original(doc, binary=False, events=events)
-
-    diff.as_text = True  # type: ignore[attr-defined]
-    panel_notebook.diff = diff
 
 
 def hold() -> AbstractContextManager[None]:
@@ -84,7 +60,7 @@ def _sending(on_server: Callable[[], AbstractContextManager[None]]) -> Iterator[
         yield
     finally:
         for doc, comm in shown.items():
-            push(doc, comm, binary=False)
+            push(doc, comm)
         for doc in loose:
             doc.unhold()
 

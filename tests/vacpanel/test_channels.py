@@ -12,7 +12,6 @@ import IPython
 import pytest
 from bokeh.document import Document
 from bokeh.models import ColumnDataSource
-from panel.io import notebook as panel_notebook
 from panel.io.notebook import JupyterCommManagerBinary, push
 
 from tests.vacpanel.loops import in_a_loop
@@ -52,7 +51,6 @@ def kernel(monkeypatch):
     monkeypatch.setattr(notebook.pn.extension, "_loaded", True)
     for name in ("server_comm", "client_comm"):
         monkeypatch.setattr(JupyterCommManagerBinary, name, getattr(JupyterCommManagerBinary, name))
-    monkeypatch.setattr(panel_notebook, "diff", panel_notebook.diff)
     notebook.prepare()
     return kernel
 
@@ -91,16 +89,16 @@ def test_what_is_sent_before_the_page_is_drawn_arrives_first(kernel):
         doc, source = _plot()
         there, back = _channels()
         source.data.update(x=[1, 2], y=[1, 2])
-        push(doc, there, binary=False)  # the page has not even asked for the channel
+        push(doc, there)  # the page has not even asked for the channel
         back._handle_open(Channel(), {})
         source.data.update(x=[1, 2, 3], y=[1, 2, 3])
-        push(doc, there, binary=False)  # it is open, and the page draws
+        push(doc, there)  # it is open, and the page draws
         await asyncio.sleep(0.25)  # Panel's own channel tries again each 0.1 s
         back._handle_msg(_says(ADDED))
         before = _lengths(kernel.opened[0])
         back._handle_msg(_says(ADDED, DRAWN))
         source.data.update(x=[1, 2, 3, 4], y=[1, 2, 3, 4])
-        push(doc, there, binary=False)
+        push(doc, there)
         return before, _lengths(kernel.opened[0])
 
     assert in_a_loop(run()) == ([], [2, 3, 4])
@@ -113,7 +111,7 @@ def test_a_page_that_tells_nothing_is_told_all_the_same(kernel, monkeypatch):
         doc, source = _plot()
         there, back = _channels()
         source.data.update(x=[1, 2], y=[1, 2])
-        push(doc, there, binary=False)
+        push(doc, there)
         back._handle_open(Channel(), {})
         await asyncio.sleep(0.2)
         return _lengths(kernel.opened[0])
@@ -128,7 +126,7 @@ def test_a_page_that_is_loaded_again_is_waited_for_again(kernel):
         for _ in range(2):
             back._handle_open(Channel(), {})
             source.data.update(x=[1, 2], y=[1, 2])
-            push(doc, there, binary=False)
+            push(doc, there)
             back._handle_msg(_says(DRAWN))
         return [_lengths(channel) for channel in kernel.opened]
 

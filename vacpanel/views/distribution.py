@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from warehouse import Warehouse
 
 GRAPHS = {"Classes": "classes", "Images": "images", "Images, all models": "all-images"}
-COMPARISONS = {"side by side": "beside", "as movement": "movement"}
+COMPARISONS = {"beside it": "beside", "as movement": "movement"}
 NO_SECOND = "compare with …"
 SMALL: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": (0, 3), "stylesheets": [HIDDEN_LABEL_CSS]}
 

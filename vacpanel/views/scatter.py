@@ -226,7 +226,7 @@ class Scatter(PlotView):
             pn.widgets.Select.from_param(
                 self.state.param.accuracy,
                 label="Upwards",
-                options={f"{top} accuracy": name for name, top in TOP.items()},
+                options={top: name for name, top in TOP.items()},
                 **choose,
             ),
             margin=(0, 6),
