@@ -124,9 +124,12 @@ class Preprocess:
         x = pixels.to(torch.float32, memory_format=torch.channels_last)
         if x is pixels:
             raise TypeError("pixels are uint8; this tensor is float32 already")
-        mean = torch.tensor(self.mean, device=x.device).view(3, 1, 1)
-        std = torch.tensor(self.std, device=x.device).view(3, 1, 1)
-        return x.div_(255).sub_(mean).div_(std)
+        # Row by row of an image as it lies in memory: three numbers at a time would take four times as long.
+        width = x.shape[3]
+        rows = x.permute(0, 2, 3, 1).view(-1, 3 * width)
+        mean, std = (torch.tensor(values, device=x.device).repeat(width) for values in (self.mean, self.std))
+        rows.div_(255).sub_(mean).div_(std)
+        return x
 
     def fingerprint(self) -> str:
         """Equal for equal preprocessing: readable JSON of the parameters."""

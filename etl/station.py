@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from etl.decode import Decoder, ShardPixels, example_of
+from etl.heap import freed_memory_kept
 from etl.job import fingerprint_of
 from etl.models import LoadedModel, ModelError, resolve
 from etl.predict import Runner, default_batch_size, write_unit
@@ -130,6 +131,9 @@ class Station:
         self._runners: dict[str, tuple[Runner, ExitStack, int]] = {}
         self._free_since = 0.0
         self._abort = threading.Event()
+        self._memory = ExitStack()
+        if device.type == "cpu":
+            self._memory.enter_context(freed_memory_kept())
 
     def abort(self) -> None:
         """End what is being computed after the current forward pass, with :class:`etl.predict.Aborted`."""
@@ -139,6 +143,7 @@ class Station:
         """Let go of models and images."""
         self.drop()
         self._decoder.close()
+        self._memory.close()
 
     def hold(self, model: Assignment, loaded: LoadedModel) -> None:
         """Bring a model that is at hand to the device.

@@ -50,10 +50,10 @@ COLUMNS: tuple[dict[str, Any], ...] = (
         "name": "colours",
         "title": "Colours",
         "kind": "colours",
-        "weight": 11.5,
+        "weight": 11.1,
         "help": "Colour-intensity histogram of the region: red, green and blue, dark to bright.",
     },
-    {"name": "label", "title": "Model", "kind": "model", "weight": 11.5},
+    {"name": "label", "title": "Model", "kind": "model", "weight": 10.7},
     {"name": "method", "title": "Method", "kind": "text", "weight": 9},
     {"name": "top1", "title": "Top-1", "kind": "percent", "weight": 6.6, "help": "How often the model is right."},
     {
@@ -64,7 +64,7 @@ COLUMNS: tuple[dict[str, Any], ...] = (
         "help": "How often the model is right on images of this class.",
         "full": "Top-1 on the class",
     },
-    {"name": "class_name", "title": "True class", "kind": "text", "weight": 8.6},
+    {"name": "class_name", "title": "True class", "kind": "text", "weight": 9.8},
     {"name": "predicted", "title": "Predicted", "kind": "answer", "weight": 10.2},
     {
         "name": "confidence",
