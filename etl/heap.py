@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-"""What `mallopt` calls them: free bytes at the heap's end, and the size of a block, from which memory is given back."""
-KEPT = {TRIM_THRESHOLD: (1 << 31) - 1, MMAP_THRESHOLD: 1 << 30}
+TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
+"""What `mallopt` calls them: free bytes at the heap's end, and the size of a block, from which memory is given back; and
+how many heaps there are."""
+KEPT = {ARENA_MAX: 1, TRIM_THRESHOLD: (1 << 31) - 1, MMAP_THRESHOLD: 1 << 30}
+"""One heap for the threads that begin from now on: those that threads have to themselves hold 64 MiB and are given back
+when they are empty."""
 USUAL = {TRIM_THRESHOLD: 64 << 20, MMAP_THRESHOLD: 32 << 20}
 """Where the thresholds get to by themselves, as larger and larger blocks are freed."""
 
@@ -30,7 +33,8 @@ _holders = 0
 def freed_memory_kept() -> Iterator[None]:
     """Keep freed memory in this process, of all its threads, while the context is open; then give back what is free.
 
-    Contexts may overlap; the last one gives back. With another C library than glibc nothing happens.
+    Contexts may overlap; the last one gives back. Threads go on to share a heap, which glibc decides once. With another
+    C library than glibc nothing happens.
     """
     global _holders
     libc = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
