@@ -86,7 +86,7 @@ def questions(w: warehouse.Warehouse, size: Size) -> dict[str, tuple[bool, Calla
             lambda rng: w.tally(Predicate(models=tuple(some_models(rng, 5)))).class_accuracy(model(rng)),
         ),
         "tally(wrong).class_spread()": (True, lambda _: w.tally(Predicate(correct=False)).class_spread()),
-        "tally(confidence)": (False, lambda rng: w.tally(Predicate(min_confidence=float(rng.random())))),
+        "tally(confidence)": (False, lambda rng: w.tally(Predicate(min_confidence=int(rng.integers(101)) / 100))),
         "tally(50 images)": (False, lambda rng: w.tally(Predicate(images=tuple(some_images(rng, 50))))),
         "class_layout(model)": (True, lambda rng: w.class_layout(model(rng))),
         "nearest_classes(model, class, 10)": (

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
-"""What `mallopt` calls them: free bytes at the heap's end, and the size of a block, from which memory is given back; and
-how many heaps there are."""
+"""What `mallopt` calls them: free bytes at the heap's end and size of a block from which memory is given back, and the
+number of heaps."""
 KEPT = {ARENA_MAX: 1, TRIM_THRESHOLD: (1 << 31) - 1, MMAP_THRESHOLD: 1 << 30}
 """One heap for the threads that begin from now on: those that threads have to themselves hold 64 MiB and are given back
 when they are empty."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from warehouse.answers import answer_counts, confusions, image_codes, images_table
 from warehouse.errors import WarehouseError
 from warehouse.explanations import write_explanations
 from warehouse.parts import DerivedStore, PartStore
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     import duckdb
+    from numpy.typing import NDArray
 
     from warehouse.folder import Folder
     from warehouse.snapshot import Snapshot
@@ -31,6 +33,8 @@ _INSERTS = {
     "model": "INSERT INTO store.model SELECT $id, key, model, label, family, source, parameters, flops, input_size,"
     " latency_ms, images_per_second, precision, weights_sha256, preprocess, layer, created_at FROM part",
     "predictions": "INSERT INTO store.prediction SELECT $id, * FROM part ORDER BY class_id, image_id",
+    "confusions": "INSERT INTO store.confusion SELECT $id, * FROM part",
+    "answers": "INSERT INTO store.answer_count SELECT $id, * FROM part",
     "confidences": "INSERT INTO store.class_confidence SELECT $id, * FROM part",
     "class_layouts": "INSERT INTO store.class_layout SELECT $id, * FROM part ORDER BY class_id",
     "image_layouts": "INSERT INTO store.image_layout SELECT $id, * FROM part ORDER BY image_id",
@@ -58,13 +62,18 @@ def build_generation(connection: duckdb.DuckDBPyConnection, folder: Folder, snap
     connection.begin()
     connection.execute(sql("schema.sql"))
     classes = _write_facts(connection, folder, snapshot)
+    images = connection.execute("SELECT image_id, class_id FROM images ORDER BY image_id").fetchnumpy()
+    codes: list[NDArray[np.uint8]] = []
     models = _ahead(lambda card: _read_model(folder, snapshot, card, classes), _cards(folder, snapshot))
     for model_id, tables in enumerate(models):
         for kind, table in tables.items():
             _insert(connection, _INSERTS[kind], table, id=model_id)
+        codes.append(image_codes(tables["predictions"], images["image_id"]))
         # Nobody sees the file before it is complete; and what was read stays in memory until the commit.
         connection.commit()
         connection.begin()
+    answers = images_table(images["image_id"], images["class_id"], codes)
+    _insert(connection, "INSERT INTO store.image_answers SELECT * FROM part", answers)
     connection.execute(sql("aggregate.sql"))
     write_explanations(connection, folder)
     stamp_generation(connection, snapshot, number)
@@ -162,9 +171,12 @@ def _read_model(folder: Folder, snapshot: Snapshot, card: pa.Table, classes: int
     parts, derived = PartStore(folder), DerivedStore(folder)
     key = card["key"][0].as_py()
     shards = snapshot.models[key]
+    predictions = parts.read_many("predictions", key, shards)
     return {
         "model": card,
-        "predictions": parts.read_many("predictions", key, shards),
+        "predictions": predictions,
+        "confusions": confusions(predictions),
+        "answers": answer_counts(predictions),
         "confidences": _mean_confidences(parts, key, shards, classes),
         **{
             kind: derived.read(kind, key)

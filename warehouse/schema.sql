@@ -102,6 +102,34 @@ COMMENT ON COLUMN store.confusion.class_id IS 'See confusion.class_id.';
 COMMENT ON COLUMN store.confusion.predicted_class_id IS 'See confusion.predicted_class_id.';
 COMMENT ON COLUMN store.confusion.images IS 'See confusion.images.';
 
+-- Counted once per publish, so that a dashboard's filters need no predictions (warehouse/answers.py).
+CREATE TABLE store.answer_count (
+  model_id SMALLINT NOT NULL,
+  class_id INTEGER NOT NULL,
+  level SMALLINT NOT NULL,
+  images INTEGER NOT NULL,
+  right1 INTEGER NOT NULL,
+  right5 INTEGER NOT NULL
+);
+COMMENT ON TABLE store.answer_count IS 'Predictions counted by model, true class and level of the confidence.';
+COMMENT ON COLUMN store.answer_count.model_id IS 'The model (store.model).';
+COMMENT ON COLUMN store.answer_count.class_id IS 'True class of the images; only classes with images appear.';
+COMMENT ON COLUMN store.answer_count.level IS 'Confidence: 2 k means k % exactly, 2 k + 1 between k % and k + 1 %.';
+COMMENT ON COLUMN store.answer_count.images IS 'Number of predictions.';
+COMMENT ON COLUMN store.answer_count.right1 IS 'Number of them whose predicted class is the true one.';
+COMMENT ON COLUMN store.answer_count.right5 IS 'Number of them with the true class among the first five.';
+
+CREATE TABLE store.image_answers (
+  image_id INTEGER NOT NULL,
+  class_id INTEGER NOT NULL,
+  answers BLOB NOT NULL
+);
+COMMENT ON TABLE store.image_answers IS 'How all models did on every image, sorted by image_id.';
+COMMENT ON COLUMN store.image_answers.image_id IS 'The image.';
+COMMENT ON COLUMN store.image_answers.class_id IS 'True class of the image.';
+COMMENT ON COLUMN store.image_answers.answers IS
+  'A byte for each model, by model_id: 1 predicted it, + 2 rightly, + 4 the true class is among the first five.';
+
 -- One row per pair of classes rather than a list per class: the pairs of one class, and the join with the mirrored
 -- pairs that makes a distance, then touch only the rows they need.
 CREATE TABLE store.class_confidence (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from warehouse.answers import LEVELS, count_images, level_of_bound
 from warehouse.errors import WarehouseError
 from warehouse.predicate import EVERYTHING, Predicate
 from warehouse.reader import Reader
@@ -17,6 +18,8 @@ from warehouse.tally import Tally
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from warehouse.reader import Columns
 
@@ -150,26 +153,51 @@ class Warehouse(Reader):
             return self._counted(generation, dataclasses.replace(rows, correct=None)).answered(correct=rows.correct)
         models = self._table("SELECT model_id, model FROM store.model ORDER BY model")
         classes = self._table("SELECT class_id, class_name, root_class FROM classes ORDER BY class_id")
-        if not rows:
-            found = self._columns(
-                "SELECT model_id, class_id, images, round(top1 * images)::BIGINT AS right1,"
-                " round(top5 * images)::BIGINT AS right5"
-                " FROM class_accuracy AS a JOIN store.model AS m ON m.model = a.model"
-            )
-        else:
-            condition, values = rows.where()
-            found = self._columns(
-                "SELECT model_id, class_id, count(*) AS images,"
-                " count(*) FILTER (predicted_class_id = class_id) AS right1, count(*) FILTER (true_rank <= 5) AS right5"
-                f" FROM store.prediction WHERE {condition} GROUP BY model_id, class_id",
-                values,
-            )
+        if rows.images and rows == Predicate(images=rows.images):
+            counts = self._count_images(rows.images, len(models["model"]), int(classes["class_id"].max(initial=-1)) + 1)
+            counts = counts[:, models["model_id"]][:, :, classes["class_id"]]
+            return Tally(models["model"], **classes, images=counts[0], right1=counts[1], right5=counts[2])
+        found = self._count_rows(rows)
         row = np.argsort(models["model_id"])[np.searchsorted(np.sort(models["model_id"]), found["model_id"])]
         column = np.searchsorted(classes["class_id"], found["class_id"])
         counts = np.zeros((3, len(models["model"]), len(classes["class_id"])), dtype=np.int64)
         for count, name in zip(counts, ("images", "right1", "right5"), strict=True):
             count[row, column] = found[name]
         return Tally(models["model"], **classes, images=counts[0], right1=counts[1], right5=counts[2])
+
+    def _count_images(self, images: Sequence[int], models: int, classes: int) -> NDArray[np.int64]:
+        """Count some images: (3, models, classes), by model id and class id."""
+        found = self._columns(
+            "SELECT class_id, answers FROM store.image_answers WHERE image_id IN (SELECT unnest(?::INTEGER[]))",
+            [list(images)],
+        )
+        return count_images(found["class_id"], found["answers"], models, classes)
+
+    def _count_rows(self, rows: Predicate) -> Columns:
+        """Count by model and true class: model_id, class_id, images, right1, right5."""
+        if not rows:
+            return self._columns(
+                "SELECT model_id, class_id, images, round(top1 * images)::BIGINT AS right1,"
+                " round(top5 * images)::BIGINT AS right5"
+                " FROM class_accuracy AS a JOIN store.model AS m ON m.model = a.model"
+            )
+        bounds = rows.min_confidence, rows.max_confidence
+        low, high = (None if bound is None else level_of_bound(bound) for bound in bounds)
+        whole = (low is None) == (bounds[0] is None) and (high is None) == (bounds[1] is None)
+        if whole and not rows.images:
+            return self._columns(
+                "SELECT model_id, class_id, sum(images)::BIGINT AS images, sum(right1)::BIGINT AS right1,"
+                " sum(right5)::BIGINT AS right5 FROM store.answer_count WHERE level BETWEEN ? AND ?"
+                " GROUP BY model_id, class_id",
+                [0 if low is None else low, LEVELS if high is None else high],
+            )
+        condition, values = rows.where()
+        return self._columns(
+            "SELECT model_id, class_id, count(*) AS images,"
+            " count(*) FILTER (predicted_class_id = class_id) AS right1, count(*) FILTER (true_rank <= 5) AS right5"
+            f" FROM store.prediction WHERE {condition} GROUP BY model_id, class_id",
+            values,
+        )
 
     # Distances ---------------------------------------------------------------------------------------------
 

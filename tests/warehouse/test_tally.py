@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MODELS = ("demo:net0", "demo:net1", "demo:net2", "nobody's")
 ROOTS = ("animal", "plant", "tool's", "nothing")
 COUNTED = ("correct", "correct_top5")
-BOUNDS = st.none() | st.floats(0, 1)
+BOUNDS = st.none() | st.floats(0, 1) | st.integers(0, 100).map(lambda percent: percent / 100)
 PREDICATES = st.builds(
     Predicate,
     models=st.sets(st.sampled_from(MODELS)).map(tuple),
