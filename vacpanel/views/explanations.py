@@ -37,13 +37,13 @@ IMAGES_AT_ONCE = 48  # in the strip; as many more each time that more are asked 
 
 # What the table shows, from left to right; the weights are of the width.
 COLUMNS: tuple[dict[str, Any], ...] = (
-    {"name": "picture", "title": "Picture", "kind": "picture", "weight": 9.2, "help": "What the model saw."},
-    {"name": "heatmap", "title": "Heatmap", "kind": "heatmap", "weight": 9.2, "help": "Where it looked, with lines."},
+    {"name": "picture", "title": "Picture", "kind": "picture", "weight": 8.8, "help": "What the model saw."},
+    {"name": "heatmap", "title": "Heatmap", "kind": "heatmap", "weight": 8.8, "help": "Where it looked, with lines."},
     {
         "name": "region",
         "title": "Region",
         "kind": "region",
-        "weight": 9.2,
+        "weight": 8.8,
         "help": "The picture from the threshold on.",
     },
     {
@@ -53,7 +53,7 @@ COLUMNS: tuple[dict[str, Any], ...] = (
         "weight": 11.1,
         "help": "Colour-intensity histogram of the region: red, green and blue, dark to bright.",
     },
-    {"name": "label", "title": "Model", "kind": "model", "weight": 10.7},
+    {"name": "label", "title": "Model", "kind": "model", "weight": 11.8},
     {"name": "method", "title": "Method", "kind": "text", "weight": 9},
     {"name": "top1", "title": "Top-1", "kind": "percent", "weight": 6.6, "help": "How often the model is right."},
     {
