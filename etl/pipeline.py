@@ -231,11 +231,10 @@ def _conclude(
 
 
 def _summary(report: RunReport, command: str) -> str:
-    text = f"{len(report.models)} models, {report.images} images, {report.computed} new predictions"
-    if report.skipped:
-        text += f", {len(report.skipped)} images skipped"
-    if report.failed:
-        text += f", {len(report.failed)} models failed"
+    counts = [(len(report.models), "model", ""), (report.images, "image", ""), (report.computed, "new prediction", "")]
+    counts += [(len(report.skipped), "image", " skipped")] if report.skipped else []
+    counts += [(len(report.failed), "model", " failed")] if report.failed else []
+    text = ", ".join(f"{n} {noun}{'' if n == 1 else 's'}{what}" for n, noun, what in counts)
     text += f", {report.seconds:.1f} s"
     if report.status == "interrupted":
         return f"{text}; interrupted, go on with:\n{command}"

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from vacpanel import __version__
-from vacpanel.words import short_number
+from vacpanel.words import count, short_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -252,7 +252,7 @@ def info(directory: Path, schema: bool) -> None:
             return
         summary = opened.summary()
         click.echo(
-            f"{summary.models} models, {summary.classes} classes, {summary.images} images, "
+            f"{count(summary.models, 'model')}, {count(summary.classes, 'class')}, {count(summary.images, 'image')}, "
             f"{summary.skipped} skipped, generation {summary.generation}"
         )
         table = opened.models()

@@ -91,7 +91,7 @@ def test_etl_on_a_cluster_with_its_parts_elsewhere(tmp_path):
     command = ["etl", images, "--warehouse", warehouse, "--models", "demo:squeezenet1_1", "--device", "cpu"]
     done = vacpanel(*command, "--parts", parts, "--cluster", "local:1")
     assert "Dask's dashboard is at http://127.0.0.1:" in done.stderr
-    assert "1 models, 64 images, 64 new predictions" in done.stderr
+    assert "1 model, 64 images, 64 new predictions" in done.stderr
     assert list((parts / "predictions").rglob("*.parquet"))
     assert not any((warehouse / "parts").iterdir())
     again = vacpanel(*command)  # it remembers where its parts are
