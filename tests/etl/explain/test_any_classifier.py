@@ -58,28 +58,15 @@ LAYERS = {
 """By the beginning of the name; the longest that fits counts."""
 
 LARGE = 100_000  # parameters that are worth a shortcut
-FILLING = {
-    "uniform_",
-    "normal_",
-    "erfinv_",
-    "mul_",
-    "add_",
-    "clamp_",
-    "zero_",
-    "fill_",
-    "kaiming_uniform_",
-    "kaiming_normal_",
-}
+FILLING = {"uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_", "zero_", "fill_"}
 
 
 class _WithoutInitialising(TorchFunctionMode):
     """Leave large parameters as they are while a model is built: drawing random numbers takes most of the time."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        filled = args[0] if args else kwargs.get("tensor")  # torch.nn.init names it
-        is_large = isinstance(filled, nn.Parameter) and filled.numel() > LARGE
-        return filled if is_large and func.__name__ in FILLING else func(*args, **kwargs)
+        is_large = bool(args) and isinstance(args[0], nn.Parameter) and args[0].numel() > LARGE
+        return args[0] if is_large and func.__name__ in FILLING else func(*args, **(kwargs or {}))
 
 
 def _build(name: str) -> tuple[nn.Module, int]:
