@@ -58,15 +58,28 @@ LAYERS = {
 """By the beginning of the name; the longest that fits counts."""
 
 LARGE = 100_000  # parameters that are worth a shortcut
-FILLING = {"uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_", "zero_", "fill_"}
+FILLING = {
+    "uniform_",
+    "normal_",
+    "erfinv_",
+    "mul_",
+    "add_",
+    "clamp_",
+    "zero_",
+    "fill_",
+    "kaiming_uniform_",
+    "kaiming_normal_",
+}
 
 
 class _WithoutInitialising(TorchFunctionMode):
     """Leave large parameters as they are while a model is built: drawing random numbers takes most of the time."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        is_large = bool(args) and isinstance(args[0], nn.Parameter) and args[0].numel() > LARGE
-        return args[0] if is_large and func.__name__ in FILLING else func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        filled = args[0] if args else kwargs.get("tensor")  # torch.nn.init names it
+        is_large = isinstance(filled, nn.Parameter) and filled.numel() > LARGE
+        return filled if is_large and func.__name__ in FILLING else func(*args, **kwargs)
 
 
 def _build(name: str) -> tuple[nn.Module, int]:
@@ -83,7 +96,7 @@ def _build(name: str) -> tuple[nn.Module, int]:
     if name in {"googlenet", "inception_v3"}:
         options = {"init_weights": False}
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
+        torch.manual_seed(2 if name == "maxvit_t" else 0)  # of 0 its Grad-CAM++ maps are zero for nearly all classes
         with _WithoutInitialising():
             model = torchvision.models.get_model(name, weights=None, **options)
         numbers = torch.randn(1_000_003)
