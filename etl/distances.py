@@ -75,6 +75,7 @@ class ConfidenceSums:
         self._row_of = np.full(classes, -1, np.int64)  # rows are given to classes as they come
         self._rows = 0
         self._sums = np.zeros((0, classes))
+        self._exact = np.empty((0, classes))  # a batch as float64; a new one each time would have to be cleared
 
     def add(self, labels: ArrayLike, confidences: ArrayLike) -> None:
         """Add images.
@@ -91,13 +92,18 @@ class ConfidenceSums:
         ValueError
             If the shapes do not fit, or a label is not a class.
         """
-        y, p = np.asarray(_to_numpy(labels)), np.asarray(_to_numpy(confidences), np.float64)
+        y, p = np.asarray(_to_numpy(labels)), np.asarray(_to_numpy(confidences))
         if p.shape != (len(y), self.classes):
             raise ValueError(f"confidences must have the shape {(len(y), self.classes)}, not {p.shape}")
         if len(y) == 0:
             return
         if not np.issubdtype(y.dtype, np.integer) or y.min() < 0 or y.max() >= self.classes:
             raise ValueError(f"labels must be integers from 0 to {self.classes - 1}")
+        if p.dtype != np.float64:
+            if len(self._exact) < len(p):
+                self._exact = np.empty((len(p), self.classes))
+            np.copyto(self._exact[: len(p)], p)
+            p = self._exact[: len(p)]
         self._accumulate(y.astype(np.int64, copy=False), np.bincount(y, minlength=self.classes), p)
 
     @property
@@ -115,11 +121,19 @@ class ConfidenceSums:
         """
         ids = np.arange(self.classes) if among is None else among
         known = np.flatnonzero(self._images[ids])
-        distance = np.full((len(ids), len(ids)), np.nan)
-        means = self._sums[np.ix_(self._row_of[ids[known]], ids)] / self._images[ids[known], None]
-        distance[known] = 1.0 - means
-        distance[known, known] = 0.0
-        return (distance + distance.T) / 2
+        rows = self._sums[self._row_of[ids[known]]]
+        # In place: clearing the pages of new matrices would take longer than computing them.
+        means = rows if among is None else rows[:, ids]
+        means /= self._images[ids[known], None]
+        np.subtract(1.0, means, out=means)
+        means[np.arange(len(known)), known] = 0.0
+        distance = means
+        if len(known) < len(ids):
+            distance = np.full((len(ids), len(ids)), np.nan)
+            distance[known] = means
+        both = distance + distance.T
+        both /= 2
+        return both
 
     def to_arrow(self) -> pa.Table:
         """Columns class_id (int32), images (int64), sum_confidence (list of N float64); classes with images only."""
