@@ -104,6 +104,11 @@ def test_bounds_in_the_wrong_order_or_out_of_range_are_put_right(dashboard):
     high.press("Enter")
     expect(dashboard.locator(CHIPS)).to_have_text(["confidence 20% to 100%"])
     expect(high).to_have_value("100")
+    low.fill("37.4")
+    low.press("Enter")
+    expect(dashboard.locator(CHIPS)).to_have_text(["confidence 37% to 100%"])
+    expect(low).to_have_value("37")
+    expect(dashboard.locator(".sql code")).to_contain_text("confidence >= '0.37'")
 
 
 def test_a_filter_that_leaves_nothing_is_said_and_reset_shows_the_start_again(dashboard):

@@ -23,7 +23,10 @@ export function render({ model }) {
     button.addEventListener("click", () => model.send_msg({ answers: button.dataset.answers }))
   const number = (field) => (field.value === "" ? null : Number(field.value) / 100)
   for (const field of [low, high])
-    field.addEventListener("change", () => model.send_msg({ bounds: [number(low), number(high)] }))
+    field.addEventListener("change", () => {
+      for (const each of [low, high]) if (each.value !== "") each.value = Math.round(Number(each.value))
+      model.send_msg({ bounds: [number(low), number(high)] })
+    })
   $(".reset").addEventListener("click", () => model.send_msg({ reset: true }))
   $(".sql button").addEventListener("click", (event) => copyText(model.sql, event.target, "copied"))
   // A menu closes when something else is looked at.

@@ -105,8 +105,10 @@ class FilterBar(pn.viewable.Viewer):
             elif asked.get("answers") in ANSWERS:
                 self.state.filter = self.state.narrowed(correct=ANSWERS[asked["answers"]])
             elif isinstance(asked.get("bounds"), list) and len(asked["bounds"]) == 2:
+                # Whole percents, as the chip says them: these were counted when the generation was published.
                 low, high = (
-                    min(max(float(b), 0.0), 1.0) if isinstance(b, int | float) else None for b in asked["bounds"]
+                    round(min(max(float(b), 0.0), 1.0), 2) if isinstance(b, int | float) else None
+                    for b in asked["bounds"]
                 )
                 if low is not None and high is not None and low > high:
                     low, high = high, low
