@@ -18,6 +18,7 @@ from vacpanel.controller import Controller
 from vacpanel.explained import ExplainedMaps
 from vacpanel.notebook import hold
 from vacpanel.selected import SelectedRows
+from vacpanel.sidebar import TaskSidebar
 from vacpanel.state import URL_KEYS, Selection
 from vacpanel.views.filter_bar import FilterBar
 from warehouse import UserError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 1000  # ms between looks for a new generation: one readlink each
 TOP, BOTTOM = 415, 390  # px heights of the two rows of views
+TASK, TASK_WIDTH = 470, 215  # px height of the lower row where it has the task in it, and the width of that
 
 
 class Dashboard(pn.viewable.Viewer):
@@ -68,6 +70,7 @@ class Dashboard(pn.viewable.Viewer):
         for name in plugins("vacpanel.views"):
             self.views[name] = load("vacpanel.views", name)(self.warehouse, self.state)
         self.filter_bar = FilterBar(self.warehouse, self.state)
+        self.task = TaskSidebar(self.warehouse, self.state)
         self._layout: Viewable | None = None
 
     @property
@@ -132,7 +135,8 @@ class Dashboard(pn.viewable.Viewer):
         state = Selection(**{name: copy(getattr(self.state, name)) for name in URL_KEYS} | given)
         if notices := restrict(self.warehouse, state):
             raise UserError(" ".join(notices))
-        with tqdm(desc="Explaining", unit="map", disable=not progress, file=sys.stderr) as bar:
+        out = sys.stdout if notebook.within() else sys.stderr  # which JupyterLab paints as an error
+        with tqdm(desc="Explaining", unit="map", disable=not progress, file=out) as bar:
 
             def tell(done: float, total: int) -> None:
                 bar.total, bar.n = total, round(done, 2)
@@ -187,27 +191,39 @@ class Dashboard(pn.viewable.Viewer):
         return [view for view in self.views.values() if view.slot == slot]
 
     def __panel__(self) -> Viewable:
-        """Return the views in their places: the overview above, explanations and supplement below."""
+        """Return the views in their places, and the task beside the explanations."""
         if self._layout is None:
-            known = ("A1", "A2", "A3", "A4", "B", "D", "E")
-            extra = [view for view in self.views.values() if view.slot not in known]
-            bars = pn.Column(*self._slot("A3"), *self._slot("A4"), sizing_mode="stretch_both", margin=0)
-            top = [
-                *_weigh(self._slot("A1"), 1.0),
-                *_weigh(self._slot("A2"), 1.0),
-                *_weigh([bars], 1.05),
-                *_weigh(self._slot("B"), 1.1),
-            ]
-            low = [*_weigh(self._slot("D"), 3.0), *_weigh(self._slot("E"), 1.15)]
-            rows = [
-                self.filter_bar,
-                pn.Row(*top, height=TOP, sizing_mode="stretch_width", margin=0),
-                pn.Row(*low, height=BOTTOM, sizing_mode="stretch_width", margin=0),
-            ]
-            if extra:
-                rows.append(pn.Row(*_weigh(extra, 1.0), height=TOP, sizing_mode="stretch_width", margin=0))
-            self._layout = pn.Column(*rows, sizing_mode="stretch_width", margin=0)
+            task = pn.Column(self.task, width=TASK_WIDTH, sizing_mode="stretch_height", margin=0, scroll="y-auto")
+            self._layout = self._arranged([task], TASK)
         return self._layout
+
+    def without_task(self) -> Viewable:
+        """Return the views in their places, for a page that shows `task` elsewhere."""
+        if self._layout is None:
+            self._layout = self._arranged([], BOTTOM)
+        return self._layout
+
+    def _arranged(self, task: list[Viewable], height: int) -> Viewable:
+        """Return the overview above, the explanations and what supplements them below."""
+        known = ("A1", "A2", "A3", "A4", "B", "D", "E")
+        extra = [view for view in self.views.values() if view.slot not in known]
+        bars = pn.Column(*self._slot("A3"), *self._slot("A4"), sizing_mode="stretch_both", margin=0)
+        top = [
+            *_weigh(self._slot("A1"), 1.0),
+            *_weigh(self._slot("A2"), 1.0),
+            *_weigh([bars], 1.05),
+            *_weigh(self._slot("B"), 1.1),
+        ]
+        low = [*task, *_weigh(self._slot("D"), 3.0), *_weigh(self._slot("E"), 1.15)]
+        rows = [
+            self.filter_bar,
+            pn.Row(*top, height=TOP, sizing_mode="stretch_width", margin=0),
+            pn.Row(*low, height=height, sizing_mode="stretch_width", margin=0),
+        ]
+        if extra:
+            rows.append(pn.Row(*_weigh(extra, 1.0), height=TOP, sizing_mode="stretch_width", margin=0))
+        # The rows say how high a view is, which else keeps to what is legible when it stands alone.
+        return pn.Column(*rows, sizing_mode="stretch_width", margin=0, styles={"--vac-least": "0"})
 
 
 def _listed(value: Any) -> list[Any] | None:

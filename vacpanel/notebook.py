@@ -35,6 +35,11 @@ def prepare() -> None:
         pn.extension(inline=True)
 
 
+def within() -> bool:
+    """Return whether this runs in a notebook."""
+    return _kernel() is not None
+
+
 def hold() -> AbstractContextManager[None]:
     """Send all that changes in this context to the pages at its end, in one message on a server."""
     return _sending(hold_on_server)

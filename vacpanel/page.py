@@ -14,7 +14,6 @@ from vacpanel.header import PageHeader, facts
 from vacpanel.poster import TEMPLATE, Poster
 from vacpanel.ready import when_visited
 from vacpanel.saved_menu import SavedMenu
-from vacpanel.sidebar import TaskSidebar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +44,7 @@ def page(path: str | Path) -> pn.Column:
     header = PageHeader(facts=facts(dashboard.warehouse), sizing_mode="stretch_width", margin=0)
     header.on_reset(dashboard.reset)
     sidebar = pn.Column(
-        TaskSidebar(dashboard.warehouse, dashboard.state),
+        dashboard.task,
         width=SIDEBAR,
         margin=0,
         sizing_mode="stretch_height",
@@ -83,7 +82,7 @@ def page(path: str | Path) -> pn.Column:
         margin=0,
         styles={"background": BLUE, "position": "sticky", "top": "0", "z-index": "50"},
     )
-    below = pn.Row(sidebar, dashboard, sizing_mode="stretch_both", margin=0)
+    below = pn.Row(sidebar, dashboard.without_task(), sizing_mode="stretch_both", margin=0)
     return pn.Column(top, below, sizing_mode="stretch_both", margin=0)
 
 

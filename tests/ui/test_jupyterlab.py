@@ -133,3 +133,14 @@ def test_the_dashboard_is_linked_to_the_cells(page, lab):
     expect(shown.get_by_text("Leaf classes of mobilenet_v2, best first")).to_be_visible()
     _run(page, 'print("pinned:"')
     expect(_cell(page, 'print("pinned:"')).to_contain_text("pinned: demo:mobilenet_v2")
+
+    # The task of the dashboard itself is composed and run there, too, while the kernel has nothing else to do.
+    shown.locator(".vac-explanations").scroll_into_view_if_needed()
+    classes = shown.locator(".vac-task").get_by_role("combobox", name="Classes", exact=True)
+    classes.fill("fish")
+    page.keyboard.press("Enter")
+    shown.locator(".vac-explanations img").first.click()
+    expect(shown.get_by_text("is picked.")).to_be_visible()
+    shown.get_by_role("button", name=re.compile("Explain")).first.click()
+    expect(shown.get_by_text(re.compile(r"\d+ maps? in "))).to_be_visible(timeout=60_000)
+    expect(shown.locator(".vac-explanations")).to_contain_text("Heatmap")

@@ -21,7 +21,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vacpanel.dashboard import Dashboard
-from vacpanel.sidebar import TaskSidebar
 from vacpanel.state import URL_KEYS
 from vacpanel.views.image_graph import ImageGraph
 from vacpanel.views.shown import is_shown
@@ -50,10 +49,9 @@ class Screen:
         self.dashboard = Dashboard(folder)
         self.state = self.dashboard.state
         self.views = self.dashboard.views
-        self.sidebar = TaskSidebar(self.dashboard.warehouse, self.state)
+        self.sidebar = self.dashboard.task
         self.document = Document()
-        for part in (self.dashboard, self.sidebar):
-            self.document.add_root(part.__panel__().get_root(self.document))
+        self.document.add_root(self.dashboard.__panel__().get_root(self.document))
         warehouse = self.dashboard.warehouse
         self.models = list(map(str, warehouse.models()["model"]))
         self.roots = warehouse.roots()

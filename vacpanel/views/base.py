@@ -41,7 +41,7 @@ hv.renderer("bokeh").webgl = False
 
 CARD_CSS = """
 :host { border: 1px solid rgba(128, 128, 128, .3); border-radius: 6px; overflow: hidden;
-        background: var(--vac-surface, transparent); }
+        background: var(--vac-surface, transparent); min-height: var(--vac-least, 360px); }
 :host(:popover-open) { inset: 8px !important; width: auto !important; height: auto !important; margin: 0 !important;
         max-width: none; max-height: none; color: inherit; background: var(--vac-surface, Canvas);
         box-shadow: 0 0 0 100vmax rgba(0, 0, 0, .45); }

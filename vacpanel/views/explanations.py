@@ -65,7 +65,13 @@ COLUMNS: tuple[dict[str, Any], ...] = (
         "full": "Top-1 on the class",
     },
     {"name": "class_name", "title": "True class", "kind": "text", "weight": 9.8},
-    {"name": "predicted", "title": "Predicted", "kind": "answer", "weight": 10.2},
+    {
+        "name": "predicted",
+        "title": "Pre\N{SOFT HYPHEN}dicted",
+        "kind": "answer",
+        "weight": 10.2,
+        "full": "Predicted",
+    },
     {
         "name": "confidence",
         "title": "Confi\N{SOFT HYPHEN}dence",
