@@ -50,6 +50,14 @@ def unlocked() -> AbstractContextManager[None]:
     return _sending(unlocked_on_server)
 
 
+def afterwards(callback: Callable[[], None]) -> None:
+    """Call when all that was changed before is on its way to the page; at once where no page is open.
+
+    For what a person looks at last: plots are painted while the server still works on it.
+    """
+    pn.state.execute(callback, schedule=pn.state.curdoc is not None and pn.state.loaded)
+
+
 @contextmanager
 def _sending(on_server: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
     shown = {doc: comm for _, _, doc, comm in pn.state._views.values() if comm is not None}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from vacpanel import serving
@@ -39,3 +42,19 @@ def test_the_service_is_where_the_server_was_told(demo_warehouse, monkeypatch):
     monkeypatch.setenv(serving.EXPLAIN_VARIABLE, "shared")
     service = serving.explanation_service(serving.open_warehouse(demo_warehouse))
     assert isinstance(service._engine, SharedEngine)
+
+
+def test_what_a_process_has_loaded_is_not_looked_at_again():
+    code = """
+import gc, weakref
+from vacpanel import serving
+class Loop: pass
+gone = Loop()
+gone.me, gone = gone, weakref.ref(gone)
+serving.settle()
+assert gone() is None
+frozen = gc.get_freeze_count()
+serving.settle()
+assert frozen == gc.get_freeze_count() > 10_000, frozen
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -48,6 +48,8 @@ class _RankedBars(PlotView):
     """
 
     own: ClassVar[tuple[str, ...]] = ("models",)
+    pins: ClassVar[tuple[str, ...]] = ()
+    """What of the state, besides the filter, says which bars there are."""
 
     def columns(self) -> dict[str, Any]:
         """Return class_id, top1 (the height), images and what else hover tells, ranked; empty without a class."""
@@ -61,10 +63,35 @@ class _RankedBars(PlotView):
         """Return hooks that draw over the bars."""
         return []
 
+    def missing(self) -> str:
+        """Return what to do to see bars; empty where there are some."""
+        raise NotImplementedError
+
+    def say(self) -> None:
+        """Say in the heading what the bars are."""
+        raise NotImplementedError
+
+    def draw(self) -> Any:
+        """Return the bars, or what to do to see them."""
+        self._drawn_for = self._pinned()
+        self.heading = self.title
+        self._shown = not (missing := self._no_model() or self.missing())
+        if missing:
+            return missing
+        drawing = self._draw_bars()
+        self.say()
+        return drawing
+
+    def _no_model(self) -> str:
+        return "" if len(self.warehouse.models()["model"]) else "No model has been run yet."
+
+    def _pinned(self) -> tuple[Any, ...]:
+        return (self.state.filter, *(getattr(self.state, name) for name in self.pins))
+
     def _draw_bars(self) -> Any:
         classes = self.warehouse.classes()
         roots = self.warehouse.roots()
-        self._bars = LiveSource(fill_color="root", palette=list(root_colors(roots).values()))
+        self._bars = LiveSource(fill_color="root", top="top1", palette=list(root_colors(roots).values()))
         self._marks = LiveGlyph("scatter", marker="inverted_triangle", fill_color=NEUTRAL, line_color=None, size=10)
         self._root_of = np.array([roots.index(str(root)) for root in classes["root_class"]], dtype=np.uint8)
         names = list(map(str, classes["class_name"]))
@@ -76,7 +103,7 @@ class _RankedBars(PlotView):
             [("class", "@class_id{custom}"), ("root class", "@root{custom}"), *self.tooltips()],
             {"class_id": names, "root": roots},
         )
-        corners = tuple(columns[name] for name in ("left", "bottom", "right", "top"))
+        corners = tuple(columns[name] for name in ("left", "bottom", "right", "top1"))
         bars = hv.Rectangles(corners, ["x0", "y0", "x1", "y1"]).opts(
             line_alpha=0,
             alpha=0.9,
@@ -112,7 +139,6 @@ class _RankedBars(PlotView):
             "left": rank - np.float32(HALF),
             "bottom": np.zeros_like(rank),
             "right": rank + np.float32(HALF),
-            "top": self._data["top1"].astype(np.float32),
             "root": self._root_of[self._data["class_id"]],
             **self._data,
         }
@@ -130,11 +156,12 @@ class _RankedBars(PlotView):
         """Return what has to be in sight."""
         return self._data["top1"]
 
-    def _patch_bars(self, *, keep_zoom: bool) -> None:
+    def patch(self) -> None:
+        """Replace the bars; the zoom is kept while there are as many."""
         before = len(self._data["class_id"])
         self._data = self.columns()
         self._bars.patch(**self._drawn_columns())
-        if not keep_zoom or len(self._data["class_id"]) != before:
+        if len(self._data["class_id"]) != before:
             self._bars.ranges(x=self._xlim())
         if self._upwards != self.rate:
             self._bars.label("y", f"Top-1 {self.rate}")
@@ -143,15 +170,24 @@ class _RankedBars(PlotView):
 
     def _mark_data(self) -> dict[str, Any]:
         at = np.flatnonzero(np.isin(self._data["class_id"], self.state.classes))
-        return {"x": at.astype(float), "y": np.minimum(self._data["top1"][at] + 0.05, 1.05)}
+        height = np.minimum(self._data["top1"][at] + np.float32(0.05), 1.05)
+        return {"x": at.astype(np.float32), "y": height.astype(np.float32)}
 
     def _tapped(self, row: int) -> None:
         self.state.select_class(int(self._data["class_id"][row]))
 
-    @param.depends("state.classes", watch=True)
-    def _classes_changed(self) -> None:
-        if self._shown:
+    # A selection of classes changes the filter, too: one method for both, or marks would travel twice.
+    @param.depends("state.model", "state.root", "state.filter", "state.classes", watch=True)
+    def _state_changed(self) -> None:
+        same = self._pinned() == self._drawn_for
+        if self._shown and same:
             self._marks.patch(**self._mark_data())
+        elif self._shown and not self.missing():
+            self._drawn_for = self._pinned()
+            self.patch()
+            self.say()
+        elif not same:
+            self.redraw()
 
 
 class ModelBars(_RankedBars):
@@ -159,6 +195,7 @@ class ModelBars(_RankedBars):
 
     title: ClassVar[str] = "Leaf classes of the pinned model"
     slot: ClassVar[str] = "A3"
+    pins: ClassVar[tuple[str, ...]] = ("model",)
     help_text: ClassVar[str] = (
         "Every bar is a class: how often the pinned model is right on images of it, best first. "
         "Colours are root classes. Turn the wheel to zoom, drag to move, tap a bar to select the class."
@@ -174,7 +211,7 @@ class ModelBars(_RankedBars):
         found = self.tally.class_accuracy(self.state.model)
         return {
             "class_id": found["class_id"].astype(np.int32),
-            "top1": found["top1"],
+            "top1": found["top1"].astype(np.float32),
             "images": found["images"].astype(np.int32),
         }
 
@@ -182,33 +219,17 @@ class ModelBars(_RankedBars):
         """Return what hover tells of one class."""
         return [("top-1", "@top1{0.0%} of @images{0,0} images")]
 
-    def draw(self) -> Any:
-        """Return the bars, or what to do to see them."""
-        self._shown = False
-        self.heading = self.title
-        if not len(self.warehouse.models()["model"]):
-            return "No model has been run yet."
-        if not self.state.model:
-            return "Tap a model in the scatter to see on which classes it is right."
-        drawing = self._draw_bars()
-        self._say()
-        self._shown = True
-        return drawing
+    def missing(self) -> str:
+        """Return how to pin a model, if none is."""
+        return "" if self.state.model else "Tap a model in the scatter to see on which classes it is right."
 
-    def _say(self) -> None:
+    def say(self) -> None:
+        """Say whose bars these are."""
         models = self.warehouse.models()
         label = dict(zip(models["model"], models["label"], strict=True)).get(self.state.model, self.state.model)
         first = "best first" if self.rate == "accuracy" else "most errors first"
         left = first if len(self._data["class_id"]) else NOTHING_LEFT
         self.heading = f"Leaf classes of {label}, {left}"
-
-    @param.depends("state.model", "state.filter", watch=True)
-    def _model_changed(self) -> None:
-        if not self._shown or not self.state.model:
-            self.redraw()
-            return
-        self._patch_bars(keep_zoom=True)
-        self._say()
 
 
 class RootBars(_RankedBars):
@@ -216,6 +237,7 @@ class RootBars(_RankedBars):
 
     title: ClassVar[str] = "Leaf classes of the pinned root"
     slot: ClassVar[str] = "A4"
+    pins: ClassVar[tuple[str, ...]] = ("root", "model")
     help_text: ClassVar[str] = (
         "Every bar is a class of the pinned root: the mean accuracy of all models that the filter leaves. "
         "The line runs from the worst to the best model, the dot is the pinned model. Tap a bar to select the class."
@@ -245,10 +267,10 @@ class RootBars(_RankedBars):
         own = np.full(len(ids), np.nan) if row is None else mine[row, np.searchsorted(self.tally.class_id, ids)]
         return {
             "class_id": ids,
-            "top1": found["mean_top1"],
-            "own": own,
-            "min_top1": found["min_top1"],
-            "max_top1": found["max_top1"],
+            "top1": found["mean_top1"].astype(np.float32),
+            "own": own.astype(np.float32),
+            "min_top1": found["min_top1"].astype(np.float32),
+            "max_top1": found["max_top1"].astype(np.float32),
             "images": found["images"].astype(np.int32),
         }
 
@@ -275,20 +297,12 @@ class RootBars(_RankedBars):
         self._own.patch(**self._own_data())
         return [self._ranges.hook, self._own.hook]
 
-    def draw(self) -> Any:
-        """Return the bars, or what to do to see them."""
-        self._shown = False
-        self.heading = self.title
-        if not len(self.warehouse.models()["model"]):
-            return "No model has been run yet."
-        if not self.state.root:
-            return "Tap a root class in the radar to see its leaf classes."
-        drawing = self._draw_bars()
-        self._say()
-        self._shown = True
-        return drawing
+    def missing(self) -> str:
+        """Return how to pin a root class, if none is."""
+        return "" if self.state.root else "Tap a root class in the radar to see its leaf classes."
 
-    def _say(self) -> None:
+    def say(self) -> None:
+        """Say whose bars these are."""
         chosen = len(self.state.filter.models)
         of = f"mean {self.rate} of {count(chosen, 'model') if chosen else 'all models'}"
         self.heading = f"Leaf classes of “{self.state.root}”, {of if len(self._data['class_id']) else NOTHING_LEFT}"
@@ -308,15 +322,11 @@ class RootBars(_RankedBars):
             "line": np.full(len(at), 1.0 if few else 0.0, np.float32),
         }
 
-    @param.depends("state.root", "state.model", "state.filter", watch=True)
-    def _pins_changed(self) -> None:
-        if not self._shown or not self.state.root:
-            self.redraw()
-            return
+    def patch(self) -> None:
+        """Replace bars, lines and dots; the zoom is kept while the classes are the same."""
         before = set(self._data["class_id"].tolist())
-        self._patch_bars(keep_zoom=True)
+        super().patch()
         if set(self._data["class_id"].tolist()) != before:
             self._bars.ranges(x=self._xlim())
         self._ranges.patch(**self._range_data())
         self._own.patch(**self._own_data())
-        self._say()

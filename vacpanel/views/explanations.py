@@ -11,7 +11,7 @@ from vacpanel import methods, render, serving
 from vacpanel.controller import Controller, Row
 from vacpanel.explained import rows_frame
 from vacpanel.media import by_address
-from vacpanel.notebook import hold
+from vacpanel.notebook import afterwards, hold
 from vacpanel.views import figures
 from vacpanel.views.base import View
 from vacpanel.views.map_table import MapTable
@@ -107,6 +107,7 @@ class Explanations(View):
         self.controller = Controller.of(warehouse, self.state)
         self._media = serving.media_of(warehouse)
         self._wanted = IMAGES_AT_ONCE
+        self._due = False
         self._strip = ImageStrip(sizing_mode="stretch_width", margin=(0, 8))
         self._strip.param.watch(self._picked, "selected")
         self._strip.on_more(self._more)
@@ -231,8 +232,15 @@ class Explanations(View):
     @param.depends("state.classes", "state.filter", watch=True)
     def _choice_changed(self) -> None:
         self._wanted = IMAGES_AT_ONCE
-        self._fill_strip()
-        self._arrange()
+        if not self._due:
+            self._due = True
+            afterwards(self._follow_choice)
+
+    def _follow_choice(self) -> None:
+        self._due = False
+        with hold():
+            self._fill_strip()
+            self._arrange()
 
     def _more(self) -> None:
         self._wanted += IMAGES_AT_ONCE

@@ -29,6 +29,7 @@ from bokeh.models import (
 from vacpanel.browser import script
 from vacpanel.notebook import hold, unlocked
 from vacpanel.palette import NEUTRAL
+from vacpanel.views.columns import inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,6 +121,7 @@ class LiveSource:
 
         Only what differs from what the page has travels there.
         """
+        columns = {name: inside(column) for name, column in columns.items()}
         length = len(next(iter(columns.values())))
         kept = {name: column for name, column in self._columns.items() if len(column) == length}
         self._columns = kept | columns
