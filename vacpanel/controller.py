@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 IMAGES_OF_A_CLASS = 24  # a class task explains the first so many images unless the user picks some
 IMAGES_OF_A_TASK = 240  # and no more than this of all classes together
 UPDATE_EVERY = 0.25  # s between two looks at what the service made: what is shown changes no more often than that
-ANSWERED_AT_ONCE = 0.05  # s to wait for maps from the store before their rows are shown without
+ANSWERED_AT_ONCE = 0.05  # s to wait for maps from the store before rows are shown without, and a bar
 _CONTROLLER = "_vacpanel_controller"
 # What a task follows from.
 _ASKED = ["model", "models", "classes", "images", "methods", "parameters", "target", "filter"]
@@ -174,9 +174,6 @@ class Controller(param.Parameterized):
             self.message = task.problem
             return
         run = self._run = self._answered = _Run(task, *self._how())
-        self.param.update(
-            busy=True, done=0, running=0.0, total=len(task.maps), message="Loading the explanation engine"
-        )
         try:
             await self._follow(run)
         except VacpanelError as error:
@@ -193,8 +190,13 @@ class Controller(param.Parameterized):
         asking = asyncio.create_task(
             asyncio.to_thread(lambda: run.ask(serving.explanation_service(self.warehouse), self._client))
         )
-        facts = await asyncio.to_thread(_facts, self.warehouse, run.task)
-        await asyncio.wait([asking], timeout=ANSWERED_AT_ONCE)
+        looking = asyncio.create_task(asyncio.to_thread(_facts, self.warehouse, run.task))
+        await asyncio.wait([asking, looking], timeout=ANSWERED_AT_ONCE)
+        if self._run is run:
+            there = looking.done() and run.answered  # before anybody could read that it is awaited
+            loading = {} if there else {"busy": True, "message": "Loading the explanation engine"}
+            self.param.update(done=0, running=0.0, total=len(run.task.maps), **loading)
+        facts = await looking
         if self._run is run:
             rows = [Row(*asked, facts=facts[asked[:2]]) for asked in run.task.maps]
             if run.answered:

@@ -18,6 +18,7 @@ LONGEST_SIDE = 384
 """px; a larger picture is reduced for the page: some hundreds of px wide there and painted many times a second."""
 
 _BOUNDS = (np.arange(STEPS + 1) / STEPS).astype(np.float32)  # as NumPy compares a map with a threshold
+_BOUNDS_ABOVE = np.append(_BOUNDS[1:], np.float32(np.inf))
 
 
 def shown(picture: Image.Image) -> Image.Image:
@@ -78,7 +79,11 @@ def layers(attention: np.ndarray, levels: Sequence[float] = render.LEVELS) -> Im
 
 def steps(attention: np.ndarray) -> np.ndarray:
     """Return attention in `STEPS`, rounded down: ``steps(a) >= 2 * k`` where ``a >= k / 100``."""
-    return np.searchsorted(_BOUNDS, attention.astype(np.float32), side="right").astype(np.uint8) - 1
+    attention = attention.astype(np.float32, copy=False)
+    near = (attention * np.float32(STEPS)).astype(np.uint8)  # right, but for rounding: a step more or less
+    near -= attention < _BOUNDS[near]
+    near += attention >= _BOUNDS_ABOVE[near]
+    return near
 
 
 def areas(attention: np.ndarray) -> list[int]:

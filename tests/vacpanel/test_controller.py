@@ -160,10 +160,12 @@ def test_maps_from_the_store_are_in_the_first_rows(opened, monkeypatch):
     controller = Controller.of(opened, Selection(models=MODELS, images=[20]))
     _run(controller)
     controller.clear()
-    seen = _history(controller)
+    seen, busy = _history(controller), []
+    controller.param.watch(lambda event: busy.append(event.new), "busy")
     _run(controller)
     assert [row.status for row in seen[0]] == ["done", "done"]
-    assert controller.done == 2
+    assert (controller.done, controller.total) == (2, 2)
+    assert busy == []  # nobody sees a bar that comes and goes
 
 
 def test_a_long_method_shows_previews_that_get_better_but_no_flood(opened):
