@@ -188,8 +188,10 @@ def serve_app(directories: list[str], port: int, panel_flags: list[str], explain
     os.environ[EXPLAIN_VARIABLE] = explain_where(explain_on)
     app = Path(__file__).with_name("app.py")
     # Panel's entry point looks at sys.argv, not at its argument.
-    sys.argv = ["panel", "serve", str(app), "--port", str(port), "--plugins", "vacpanel.routes", "--index", "app"]
+    sys.argv = ["panel", "serve", str(app), "--port", str(port), "--plugins", "vacpanel.routes"]
     given = {flag.partition("=")[0] for flag in panel_flags}
+    # A page of the user's own is shown although there is one app only, to which Bokeh would go at once.
+    sys.argv += ["--disable-index-redirect"] if "--index" in given else ["--index", "app"]
     if "--basic-auth" in given and "--basic-login-template" not in given:
         # Panel's own asks a CDN for its pictures.
         panel_flags = [*panel_flags, "--basic-login-template", str(app.parent / "browser" / "login.html")]

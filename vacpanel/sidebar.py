@@ -9,7 +9,7 @@ import param
 
 from vacpanel import methods
 from vacpanel.controller import Controller
-from vacpanel.notebook import hold
+from vacpanel.notebook import afterwards, hold
 from vacpanel.options import MethodOptions
 from vacpanel.state import Selection
 from vacpanel.views.picker import Picker
@@ -110,6 +110,9 @@ class TaskSidebar(pn.viewable.Viewer):
         ]
 
     @param.depends("state.models", "state.classes", "state.methods", "state.target", watch=True)
+    def _choices_changed(self) -> None:
+        afterwards(self._follow_choices)
+
     def _follow_choices(self) -> None:
         state = self.state
         chosen = state.target.isdigit()

@@ -91,7 +91,10 @@ class Supplement(View):
         self.controller.param.watch(self._rows_changed, ["busy", "rows"])
         if pn.state.curdoc is not None:
             pn.state.onload(self._on_classes.prepare)
-        self._classes_changed()
+        self._classes: list[int] = []
+        self._counts = (self.state.filter, self.state.generation)
+        self._arrange(SPREAD)
+        self._choice_changed()
 
     # -- which of the three -----------------------------------------------------------------------------------------
 
@@ -125,18 +128,22 @@ class Supplement(View):
 
     # -- what changes -----------------------------------------------------------------------------------------------
 
-    @param.depends("state.classes", watch=True)
-    def _classes_changed(self) -> None:
-        if self.state.classes:
+    # A selection of classes changes the filter, too: one method for both, or the models would be followed twice.
+    @param.depends("state.classes", "state.filter", "state.generation", watch=True)
+    def _choice_changed(self) -> None:
+        classes, counts = list(self.state.classes), (self.state.filter, self.state.generation)
+        chosen, counted = classes != self._classes, counts != self._counts
+        self._classes, self._counts = classes, counts
+        if counted:
+            self._spread.follow()
+        if classes and chosen:
             self._on_classes.prepare()
+        if classes or counted:
             self._on_classes.follow()
-        self._arrange(ON_CLASSES if self.state.classes else SPREAD)
-
-    @param.depends("state.filter", "state.generation", watch=True)
-    def _counts_changed(self) -> None:
-        self._spread.follow()
-        self._on_classes.follow()
-        self._turned()
+        if chosen:
+            self._arrange(ON_CLASSES if classes else SPREAD)
+        else:
+            self._turned()
 
     @param.depends("state.model", "state.models", watch=True)
     def _models_changed(self) -> None:
