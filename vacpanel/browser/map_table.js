@@ -1,6 +1,7 @@
 // A table of explanations: one row a map; sorted, filtered and searched here, restyled with the threshold, opened large.
 
 const ROWS_AT_ONCE = 200
+const FIRST_IN_SIGHT = 8
 const NOTHING = "\u2013"
 
 let tables = 0
@@ -392,6 +393,8 @@ export function render({ model }) {
       order = message.order
       limit = ROWS_AT_ONCE
       for (const key of rows.keys()) if (!order.includes(key)) { rows.delete(key); lines.delete(key) }
+      // On their way while the table is arranged; what is near the screen is known only when that is done.
+      for (const key of order.slice(0, FIRST_IN_SIGHT)) maps.begin(message.rows[key])
     }
     for (const [key, row] of Object.entries(message.rows)) {
       const before = message.order ? {} : rows.get(key) // a new table forgets what the one before found

@@ -107,6 +107,12 @@ function makeMaps() {
     return image
   }
 
+  // The browser asks for an address once, however many want it.
+  function begin({ picture, layers }) {
+    if (!layers) return
+    for (const address of [picture, layers]) new Image().src = address
+  }
+
   function pixels(image, width, height) {
     const canvas = Object.assign(document.createElement("canvas"), { width, height })
     const context = canvas.getContext("2d", { willReadFrequently: true })
@@ -364,5 +370,5 @@ function makeMaps() {
 
   const percent = (fraction, digits = 0) => `${(100 * fraction).toFixed(digits)}\u00a0%`
 
-  return { group, element, legend, percent, stepOf, frames }
+  return { group, element, begin, legend, percent, stepOf, frames }
 }
