@@ -12,8 +12,6 @@ import hmac
 import logging
 import os
 import secrets
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,7 +26,7 @@ from warehouse import UserError, VacpanelError
 from warehouse.maps import MapStore, StoredMap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from warehouse import Warehouse
 
@@ -37,7 +35,6 @@ PREFIX = "vacpanel-media"
 SECRET_VARIABLE = "VACPANEL_MEDIA_SECRET"  # noqa: S105  (a name, not a secret)
 MAX_SIDE = 1024
 PREVIEW_SIDE = 28  # cells; an address has to hold a preview, and no method's grid is finer than BBMP's
-KEPT_SEEN = 64  # pictures of some 20 KB, which all models of a task mostly share
 KEPT_LAYERS = 512  # pictures of some 20 KB: a map that is shown again, to anybody, costs nothing
 
 # Made before workers fork (--num-procs), so that each answers the links another handed out; servers on several machines
@@ -81,8 +78,6 @@ class Media:
         self.maps = MapStore(warehouse.folder.explanations)
         self._cards = lru_cache(2)(self._read_cards)
         self._painted = lru_cache(KEPT_LAYERS)(self._paint)
-        self._shown = lru_cache(KEPT_SEEN)(self._show)
-        self._ahead: ThreadPoolExecutor | None = None
 
     def image(self, image_id: int, size: int = 96) -> str:
         """Return the address of an original image, its longest side `size` px."""
@@ -98,23 +93,6 @@ class Media:
     def layers(self, name: str) -> str:
         """Return the address of a map as `vacpanel.layers` makes it; `name` is a digest or comes from `preview`."""
         return self.src(f"layers/{name}/0")
-
-    def begin(self, addresses: Sequence[str]) -> None:
-        """Begin to make pictures that a page was told to show, while it arranges their places.
-
-        Parameters
-        ----------
-        addresses
-            As `seen` and `layers` return them.
-        """
-        if self._ahead is None:
-            self._ahead = ThreadPoolExecutor(1, thread_name_prefix="vacpanel-pictures")
-        for address in addresses:
-            self._ahead.submit(self._make, address.split("/", 3)[-1])
-
-    def _make(self, resource: str) -> None:
-        with suppress(VacpanelError, OSError):  # whoever asks for it will be told
-            self.load(resource)
 
     def areas(self, image_id: int, key: str, attention: np.ndarray) -> list[int]:
         """Return the size of a map's region of interest at every percent of the threshold, see `layers.areas`.
@@ -194,12 +172,9 @@ class Media:
         return seen(open_image(self.warehouse.image(image_id).file), card.model, card.preprocess)
 
     def _seen(self, key: str, image_id: int) -> tuple[str, bytes]:
-        return "image/jpeg", self._shown(key, image_id)
-
-    def _show(self, key: str, image_id: int) -> bytes:
         # Fine enough for the colours of a region to be counted.
         picture = layers.shown(self.picture(image_id, key))
-        return render.encode(picture, "JPEG", quality=92, subsampling=0)
+        return "image/jpeg", render.encode(picture, "JPEG", quality=92, subsampling=0)
 
     def _card(self, key: str) -> _Card:
         card = self._cards(self.warehouse.generation).get(key)

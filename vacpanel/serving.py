@@ -42,8 +42,8 @@ PUBLISH_AFTER = 20.0
 def settle() -> None:
     """Take what the process has loaded out of garbage collection, once.
 
-    Panel collects when a session has ended, and all others wait: for a sixth of a second if every module's objects are
-    looked at, for a tenth of that if not.
+    Panel collects when a session has ended, and all others wait meanwhile; nearly all that there is to look at are the
+    objects of modules, which stay.
     """
     gc.collect()
     gc.freeze()

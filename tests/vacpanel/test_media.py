@@ -14,7 +14,7 @@ from etl.seen import seen
 from vacpanel import layers, render, serving
 from vacpanel.media import PREVIEW_SIDE, Media
 from vacpanel.routes import ROUTES
-from warehouse import UserError, VacpanelError
+from warehouse import UserError
 
 RNG = np.random.default_rng(0)
 
@@ -43,23 +43,6 @@ def test_models_that_see_the_same_share_one_picture(opened):
     shown = Image.open(io.BytesIO(data))
     assert shown.size == picture.size
     assert np.abs(np.asarray(shown, dtype=float) - np.asarray(picture, dtype=float)).mean() < 4
-
-
-def test_pictures_that_were_begun_are_made_once(opened, monkeypatch):
-    media, made = Media(opened), []
-    encode = render.encode
-    monkeypatch.setattr(render, "encode", lambda *args, **options: made.append(1) or encode(*args, **options))
-    key = opened.model_row("demo:resnet18").key
-    attention = RNG.random((7, 7)).astype(np.float32)
-    addresses = [media.seen(5, key), media.layers(media.preview(5, key, attention)), media.seen(10**6, key)]
-    media.begin(addresses)
-    media._ahead.shutdown(wait=True)
-    assert len(made) == 2  # and nothing is said of the one that cannot be
-    for address in addresses[:2]:
-        assert media.load(_resource(address))[1]
-    assert len(made) == 2
-    with pytest.raises(VacpanelError):
-        media.load(_resource(addresses[2]))
 
 
 def test_areas_are_counted_in_the_pixels_of_the_model(opened):

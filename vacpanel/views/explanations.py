@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 THUMB, LARGE = 96, 900  # px; originals in the strip and in a row that is opened
 IMAGES_AT_ONCE = 48  # in the strip; as many more each time that more are asked for
-FIRST_IN_SIGHT = 8  # rows of the table
 
 # What the table shows, from left to right; the weights are of the width.
 COLUMNS: tuple[dict[str, Any], ...] = (
@@ -345,8 +344,6 @@ class Explanations(View):
     def _rows_changed(self, event: param.parameterized.Event) -> None:
         rows, before = list(event.new), self._shown
         self._shown = rows
-        known = set(map(id, before))
-        self._begin_pictures([row for row in rows[:FIRST_IN_SIGHT] if row.digest and id(row) not in known])
         with hold():
             self.action = "Export" if any(row.digest for row in rows) else ""
             if list(map(_key, rows)) == list(map(_key, before)):
@@ -362,14 +359,6 @@ class Explanations(View):
             if bool(rows) != bool(before):
                 self._arrange()
             self._say()
-
-    def _begin_pictures(self, rows: list[Row]) -> None:
-        """Have pictures of rows made that a page will ask for first, while it arranges the table."""
-        if not by_address():
-            return
-        pictures = [self._media.seen(row.image_id, row.facts["key"]) for row in rows]
-        maps = [self._media.layers(row.digest) for row in rows if row.digest and row.visible]
-        self._media.begin(list(dict.fromkeys(pictures + maps)))
 
     def _lasting(self, row: Row) -> dict[str, Any]:
         """Return what is known of a row before it is finished."""
