@@ -192,8 +192,8 @@ def bbmp(options: argparse.Namespace) -> None:
             images = what.prepared.images(what.images)
             scores = what.prepared.scores(images)
             search = _Search(what.prepared, images, scores.argmax(1), scores)
-            start = search.initial()
-            search.initial = lambda start=start: start.clone()
+            start = search.initial(Context())
+            search.initial = lambda _context, start=start: start.clone()
             calls = {
                 "forward": what.forward,
                 "bbmp": lambda search=search, parameters=parameters: search.run(parameters, Context(), 0.0, 1.0),

@@ -35,6 +35,7 @@ class GradCAM(OnePassMethod):
         "ICCV 2017, arXiv:1610.02391"
     )
     version: ClassVar[int] = 1
+    averages: ClassVar[bool] = True
 
     def map(self, activations: Tensor, gradients: Tensor) -> Tensor:
         """Apply equations 1 and 2: see :func:`grad_cam_map`."""
@@ -42,6 +43,6 @@ class GradCAM(OnePassMethod):
 
 
 def grad_cam_map(activations: Tensor, gradients: Tensor) -> Tensor:
-    """Equations 1 and 2: (B, C, h, w) activations and gradients to (B, h, w)."""
+    """Equations 1 and 2: (B, C, h, w) activations and gradients, or their means (B, C, 1, 1), to (B, h, w)."""
     weights = gradients.mean(dim=(2, 3), keepdim=True)
     return (weights * activations).sum(dim=1).relu()

@@ -25,6 +25,8 @@ class OnePassMethod(ABC):
     """A method without parameters that needs only the explained layer's activations and their gradients."""
 
     Parameters: ClassVar[type[Any]] = NoParameters
+    averages: ClassVar[bool] = False
+    """Whether only the mean over positions of a channel's gradients counts, which may be had for less."""
 
     def cost(self, parameters: NoParameters, channels: int) -> float:  # noqa: ARG002 - part of the protocol
         """One forward pass; the head's backward pass is a small part of one."""
@@ -32,7 +34,10 @@ class OnePassMethod(ABC):
 
     @abstractmethod
     def map(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        """Turn activations and gradients, both (B, C, h, w), into maps (B, h, w)."""
+        """Turn activations and gradients, both (B, C, h, w), into maps (B, h, w).
+
+        A method that ``averages`` may be given the averages in place of the gradients, (B, C, 1, 1).
+        """
 
     def attribute(
         self,
@@ -84,8 +89,9 @@ def attribute_together(
         classes = choose_targets(logits, None if targets is None else targets[part])
         columns = classes.unsqueeze(1) if classes.ndim == 1 else classes
         maps: list[list[Tensor]] = [[] for _ in methods]
+        differentiate = cut.mean_gradients_of if all(m.averages for m in methods) else cut.gradients_of
         for some in columns.split(_CLASSES, dim=1):
-            for gradients in cut.gradients_of(some):
+            for gradients in differentiate(some):
                 for made, method in zip(maps, methods, strict=True):
                     made.append(method.map(cut.activations, gradients).float())
         if classes.ndim == 1:

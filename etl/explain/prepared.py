@@ -14,13 +14,17 @@ from torch.nn import functional as F
 from etl.explain.chunks import is_out_of_memory
 from etl.explain.folding import fold_batch_norms
 from etl.explain.footprint import Footprint, footprint
+from etl.explain.graph import Flattened, flattened_map, is_affine
 from etl.explain.layers import Layer, find_layer, named_layer
 from etl.explain.logits import logits_of
 from etl.explain.shadow import clean_torch, placement, shadow
+from etl.explain.stem import quicken_stems
 from warehouse.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch.autograd.graph import GradientEdge
 
     from etl.explain.protocol import Context
 
@@ -44,11 +48,14 @@ class Cut:
         graph.
     logits
         (B, N) class scores, part of the graph.
+    sum_weights
+        How to add up the weights of a layer that reads a flattened map; the model keeps such sums.
     """
 
     layer: Layer
     node: Tensor
     logits: Tensor
+    sum_weights: Callable[[Flattened], Tensor] = Flattened.summed
 
     @property
     def activations(self) -> Tensor:
@@ -62,7 +69,7 @@ class Cut:
         Proved from the recorded graph: every operation between scores and activations is linear in the one argument
         that depends on the activations. False where that cannot be seen.
         """
-        return _is_affine(self.logits, self.node)
+        return is_affine(self.logits, self.node)
 
     def gradients(self, targets: Tensor) -> Tensor:
         """Differentiate each image's target score with respect to the activations; may be asked many times.
@@ -82,7 +89,7 @@ class Cut:
         UserError
             If the class scores do not depend on the layer.
         """
-        return self.layer.maps(self._differentiate(self.logits.gather(1, targets[:, None]).sum(), None))
+        return self.layer.maps(self._differentiate_all([targets], self.node)[0])
 
     def gradients_of(self, targets: Tensor) -> list[Tensor]:
         """Differentiate the scores of several classes of each image, in one backward pass.
@@ -98,22 +105,50 @@ class Cut:
             K gradients as from :meth:`gradients`.
         """
         columns = targets.unbind(dim=1)
-        if len(columns) == 1:
-            return [self.gradients(columns[0])]
-        chosen = torch.stack([F.one_hot(column, self.logits.shape[1]) for column in columns]).to(self.logits)
-        try:
-            gradients = self._differentiate(self.logits, chosen)
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
-            return [self.gradients(column) for column in columns]  # an operation that cannot be batched
-        return [self.layer.maps(gradient) for gradient in gradients]
+        return [self.layer.maps(gradient) for gradient in self._differentiate_all(columns, self.node)]
 
-    def _differentiate(self, scores: Tensor, weights: Tensor | None) -> Tensor:
+    def mean_gradients_of(self, targets: Tensor) -> list[Tensor]:
+        """Differentiate as :meth:`gradients_of`, and average over positions.
+
+        Where the map is flattened into a fully connected layer, as in AlexNet and VGG, the average is found without
+        the gradient of every position, which would read that layer's matrix, most of the model's weights, once more
+        (:func:`etl.explain.graph.flattened_map`).
+
+        Parameters
+        ----------
+        targets
+            (B, K) int64 class indices.
+
+        Returns
+        -------
+        list of torch.Tensor
+            K averages, (B, C, 1, 1).
+        """
+        flattened = flattened_map(self.logits, self.node)
+        if flattened is None or self.layer.maps(self.node) is not self.node:
+            return [gradients.mean(dim=(2, 3), keepdim=True) for gradients in self.gradients_of(targets)]
+        found = self._differentiate_all(targets.unbind(dim=1), flattened.output)
+        positions = self.node.shape[2] * self.node.shape[3]
+        means = found.flatten(0, 1) @ self.sum_weights(flattened) / positions
+        return list(means.view(*found.shape[:2], -1, 1, 1))
+
+    def _differentiate_all(self, columns: Sequence[Tensor], start: Tensor | GradientEdge) -> Tensor:
+        """Gradients of each column's classes, (K, B, ...), in one pass if the operations can be batched."""
+        if len(columns) > 1:
+            chosen = torch.stack([F.one_hot(column, self.logits.shape[1]) for column in columns]).to(self.logits)
+            try:
+                return self._differentiate(self.logits, chosen, start)
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
+        single = [self._differentiate(self.logits.gather(1, c[:, None]).sum(), None, start) for c in columns]
+        return torch.stack(single)
+
+    def _differentiate(self, scores: Tensor, weights: Tensor | None, start: Tensor | GradientEdge) -> Tensor:
         gradient = None
         if scores.requires_grad:
             (gradient,) = torch.autograd.grad(
-                scores, self.node, weights, retain_graph=True, allow_unused=True, is_grads_batched=weights is not None
+                scores, start, weights, retain_graph=True, allow_unused=True, is_grads_batched=weights is not None
             )
         if gradient is None:
             raise UserError(f"The class scores do not depend on layer {str(self.layer)!r}; choose a later layer.")
@@ -167,6 +202,7 @@ class PreparedModel:
         self.forwards = 0
         self.backwards = 0
         self.module = shadow(module)
+        quicken_stems(self.module)
         if device is not None:
             self.module.to(device)
         self.device, self.dtype = placement(self.module)
@@ -181,6 +217,7 @@ class PreparedModel:
             if channels_last:
                 self.module.to(memory_format=torch.channels_last)
         self._lowered: dict[torch.dtype, nn.Module] = {}
+        self._summed: dict[int, Tensor] = {}
         self._footprints: dict[tuple[torch.Size, bool], Footprint] = {}
         self._layer = layer
         self._example = None if example is None else example[:1].detach()
@@ -215,6 +252,7 @@ class PreparedModel:
     def nbytes(self) -> int:
         """Memory of parameters and buffers, in bytes; of copies in lower precision, too."""
         tensors = {t for m in (self.module, *self._lowered.values()) for t in (*m.parameters(), *m.buffers())}
+        tensors.update(self._summed.values())
         return sum(t.numel() * t.element_size() for t in tensors)
 
     def pass_size(self, images: Tensor, total: int, context: Context, most: int, *, graph: bool = False) -> int:
@@ -329,7 +367,16 @@ class PreparedModel:
         self.backwards += len(images)
         if not nodes:
             raise UserError(f"Layer {str(layer)!r} did not run in the model's forward pass; choose another layer.")
-        return Cut(layer, nodes[0], logits)
+        return Cut(layer, nodes[0], logits, self._sum_weights)
+
+    def _sum_weights(self, flattened: Flattened) -> Tensor:
+        address = flattened.weight.data_ptr()
+        if address not in self._summed:
+            summed = flattened.summed()
+            if address not in {parameter.data_ptr() for parameter in self.module.parameters()}:
+                return summed  # computed in the pass, perhaps from the image
+            self._summed[address] = summed
+        return self._summed[address]
 
     def _in(self, dtype: torch.dtype) -> nn.Module:
         if dtype not in self._lowered:
@@ -340,30 +387,3 @@ class PreparedModel:
         # A copy, because a model that normalises its input in place would change it for the next pass.
         logits = logits_of((module or self.module)(images.clone(memory_format=self._memory_format)), len(images))
         return logits if self._outputs is None else logits.index_select(1, self._outputs)
-
-
-_LINEAR = frozenset(
-    f"{name}Backward{i}"
-    for name in (
-        *("Addmm", "Mm", "Matmul", "Linear", "Convolution", "MkldnnConvolution", "Gather", "IndexSelect", "Select"),
-        *("Mean", "Sum", "AdaptiveAvgPool2D", "MkldnnAdaptiveAvgPool2D", "AvgPool2D", "Div", "Mul", "Add", "Sub"),
-        *("View", "Reshape", "ReshapeAlias", "UnsafeView", "Squeeze", "Unsqueeze", "Flatten", "Clone", "Alias"),
-        *("T", "Permute", "Transpose", "Expand", "Slice", "ToCopy", "AsStrided", "Neg"),
-    )
-    for i in (0, 1, 2)
-)
-"""Recorded operations that are linear in a tensor argument when no other argument depends on the activations."""
-
-
-def _is_affine(scores: Tensor, start: Tensor) -> bool:
-    """Whether every recorded operation from ``scores`` back to ``start`` is affine: a chain without branches."""
-    node = scores.grad_fn
-    while node is not None and node is not start.grad_fn:
-        sources = [source for source, _ in node.next_functions]
-        dependent = [source for source in sources if source is not None]
-        # Two dependent factors make a product. A quotient is linear in what is divided, which comes first.
-        divisor = node.name().startswith("Div") and sources[0] is None
-        if node.name() not in _LINEAR or len(dependent) != 1 or divisor:
-            return False
-        node = dependent[0]
-    return node is not None

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from etl.explain import PreparedModel, explain
+from etl.explain.graph import flattened_map
 
 NETWORKS = (
     "alexnet",
@@ -109,3 +110,62 @@ def test_costs_one_forward_pass_an_image(network, images):
     with prepared.session():
         prepared.cut(prepared.images(images)).gradients(torch.tensor([1, 2]))
     assert prepared.forwards - before == 2
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("name", ["alexnet", "vgg11_bn"])
+def test_behind_a_flattened_map_the_mean_gradient_needs_no_gradient_of_every_position(
+    network, images, name, channels_last
+):
+    prepared = PreparedModel(network(name), images, channels_last=channels_last, fold=True)
+    with prepared.session():
+        cut = prepared.cut(prepared.images(images))
+        assert flattened_map(cut.logits, cut.node) is not None
+        for targets in (torch.tensor([[1, 2, 3], [4, 5, 6]]), torch.tensor([[3], [0]])):
+            expected = [gradients.mean(dim=(2, 3), keepdim=True) for gradients in cut.gradients_of(targets)]
+            found = cut.mean_gradients_of(targets)
+            assert expected[0].abs().max() > 0
+            for one, other in zip(found, expected, strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * other.abs().max().item())
+
+
+class _Headed(nn.Module):
+    """A convolution, and a head that uses a fully connected layer in one way or another."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.maps = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        self.fc = nn.Linear(4 * 36, 5)
+        self.head = head
+
+    def forward(self, x):
+        return self.head(self.fc, self.maps(x))
+
+
+@pytest.mark.parametrize(
+    ("head", "provable"),
+    [
+        (lambda fc, a: fc(a[:, :, :6, :6].flatten(1)), False),  # some positions are not read
+        (lambda fc, a: fc(F.max_pool2d(a, 2).flatten(1)), True),
+        (lambda fc, a: fc(F.adaptive_avg_pool2d(a, 6).flatten(1)), True),  # windows that overlap
+        (lambda fc, a: fc(F.max_pool2d(a, 2).flatten(1)) ** 2, True),
+        (lambda fc, a: fc(F.avg_pool2d(a, 3, 2, 1).flatten(1)), False),  # the padding takes a share
+        (lambda fc, a: fc(F.max_pool2d(a, 2).tanh().flatten(1)), False),
+        (lambda fc, a: fc(F.max_pool2d(a, 2).flatten(1)) + a.mean(dim=(1, 2, 3))[:, None], False),
+        (lambda fc, a: fc((F.max_pool2d(a, 2) * a.mean()).flatten(1)), False),
+        (lambda fc, a: F.linear(F.max_pool2d(a, 2).flatten(1), fc.weight * a.detach().mean(), fc.bias), True),
+        (lambda fc, a: fc(F.max_pool2d(a, 2).permute(0, 2, 3, 1).flatten(1)), False),
+        (lambda fc, a: fc(F.max_pool2d(a, 2).transpose(1, 2).flatten(1)), False),
+    ],
+)
+def test_the_way_to_a_flattened_map_is_proved_not_guessed(head, provable):
+    torch.manual_seed(0)
+    prepared = PreparedModel(_Headed(head), torch.rand(1, 3, 14, 14), "maps")
+    targets = torch.tensor([[1, 2], [3, 4]])
+    with prepared.session():
+        for _ in range(2):  # of the second images, with nothing kept from the first that belongs to them alone
+            cut = prepared.cut(prepared.images(torch.rand(2, 3, 14, 14)))
+            assert (flattened_map(cut.logits, cut.node) is not None) == provable
+            expected = [gradients.mean(dim=(2, 3), keepdim=True) for gradients in cut.gradients_of(targets)]
+            for one, other in zip(cut.mean_gradients_of(targets), expected, strict=True):
+                torch.testing.assert_close(one, other)
