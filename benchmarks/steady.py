@@ -77,7 +77,8 @@ class User:
         # What is chosen at the start is not known here; it may be just that.
         changes = interaction.changes if last is not None else ()
         self._last[interaction.name] = rows
-        return (await self.visitor.select(interaction.marks, rows, changes)).seconds
+        answer = await self.visitor.select(interaction.marks, rows, changes)
+        return answer.seconds if answer.changed else await self.act(interaction)
 
 
 # Memory -----------------------------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """What a browser says to a server and hears from it, without a browser.
 
 A `Visitor` asks for the page, opens its web socket, pulls the document, and from then on speaks Bokeh's protocol as the
-page does: a tap is the change of a selection. It costs a hundredth of what a browser costs, so that many of them on one
-machine measure the server and not each other. What it leaves out: drawing, layout (the page tells the server how large
-plots came out), and the messages by which a page's theme is applied.
+page does: a tap tells which marks were picked. It costs a hundredth of what a browser costs, so that many of them on
+one machine measure the server and not each other. What it leaves out: drawing, layout (the page tells the server how
+large plots came out), and the messages by which a page's theme is applied.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class Visitor:
         self._views: dict[str, dict[str, None]] = {}  # ids of the models in each, in the order in which they came
         self._seen: set[str] = set()
         self._coming: asyncio.Future[Any] | None = None
+        self._picks = 0
         self.broken: list[str] = []
 
     async def open(self, query: str = "") -> float:
@@ -122,8 +123,9 @@ class Visitor:
         VisitorError
             If one does not.
         """
-        selection = self._source(marks)["attributes"]["selected"]["id"]
-        event = {"kind": "ModelChanged", "model": {"id": selection}, "attr": "indices", "new": rows}
+        self._picks += 1
+        pick = self._pick(self._source(marks)["id"])
+        event = {"kind": "ModelChanged", "model": {"id": pick}, "attr": "tags", "new": [self._picks, *rows]}
         await self._say("PATCH-DOC", {"events": [event]})
         answer = await self._answer(lambda changed: all(changed & self._views[view].keys() for view in changes))
         missing = [view for view in changes if not answer.changed.keys() & self._views[view].keys()]
@@ -229,6 +231,15 @@ class Visitor:
             if marks.key in columns and not columns & set(marks.without) and "selected" in model["attributes"]:
                 return model
         raise VisitorError(f"There are no marks with {marks.key} in {marks.view}.")
+
+    def _pick(self, source: str) -> str:
+        """Return the id of the model that tells the server which marks of a source were picked."""
+        for model in self._models.values():
+            args = dict((model.get("attributes", {}).get("args") or {}).get("entries", []))
+            renderer = self._models.get(args["renderer"]["id"]) if {"renderer", "pick"} <= args.keys() else None
+            if renderer is not None and renderer["attributes"]["data_source"]["id"] == source:
+                return str(args["pick"]["id"])
+        raise VisitorError(f"Nothing can be picked of the source {source}.")
 
 
 def _models(part: Any, view: str) -> Iterator[tuple[str, dict[str, Any]]]:

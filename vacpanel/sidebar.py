@@ -113,6 +113,19 @@ class TaskSidebar(pn.viewable.Viewer):
     def _choices_changed(self) -> None:
         afterwards(self._follow_choices)
 
+    @param.depends(
+        "state.model",
+        "state.models",
+        "state.classes",
+        "state.images",
+        "state.methods",
+        "state.filter",
+        "state.generation",
+        watch=True,
+    )
+    def _selection_changed(self) -> None:
+        afterwards(self._follow_selection)
+
     def _follow_choices(self) -> None:
         state = self.state
         chosen = state.target.isdigit()
@@ -128,16 +141,6 @@ class TaskSidebar(pn.viewable.Viewer):
     def _follow_measure(self) -> None:
         self._measure.value = self.state.measure
 
-    @param.depends(
-        "state.model",
-        "state.models",
-        "state.classes",
-        "state.images",
-        "state.methods",
-        "state.filter",
-        "state.generation",
-        watch=True,
-    )
     def _follow_selection(self) -> None:
         """Name on the button what it would do now."""
         images = self.state.images

@@ -281,3 +281,35 @@ def test_changes_of_several_sizes_lay_the_page_out_once(page, server):
         }"""
     )
     assert counted == [0, 1]
+
+
+def test_painting_a_plot_again_writes_no_style_sheet(page, server):
+    open_dashboard(page, server, "?model=demo:resnet18")
+    plots.steady(page, ["model", "family"], "model", "demo:resnet18")
+    writes = page.evaluate(
+        """async () => {
+        const views = []
+        for (const doc of Bokeh.documents)
+          for (const model of doc._all_models.values()) {
+            const view = model.type === "Figure" && Bokeh.index.find_one_by_id(model.id)
+            if (view && view.is_displayed) views.push(view)
+          }
+        const sheets = views.flatMap((view) => view.axis_views.map((axis) => axis.position.el))
+        let writes = 0
+        const observer = new MutationObserver((records) => (writes += records.length))
+        for (const sheet of sheets) observer.observe(sheet, { childList: true, characterData: true, subtree: true })
+        for (const view of views) {
+          view.invalidate_painters()
+          view.repaint()
+        }
+        writes += observer.takeRecords().length
+        observer.disconnect()
+        // What did change is written.
+        sheets[0].textContent = ""
+        views[0].invalidate_painters()
+        views[0].repaint()
+        return [views.length, writes, sheets[0].textContent.includes("position")]
+      }"""
+    )
+    assert writes[0] >= 4
+    assert writes[1:] == [0, True]

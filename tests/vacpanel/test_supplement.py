@@ -56,6 +56,8 @@ def test_before_a_class_is_chosen_six_classes_each_are_ranked(drawn, demo_wareho
 
 def test_of_wrong_answers_the_titles_and_the_axis_say_errors(drawn):
     def said():
+        for page in (ON_CLASSES, SPREAD):
+            drawn._chooser.value = page
         axis = drawn._on_classes._dots._drawn[0].figure().xaxis[0].axis_label
         return _shown(drawn._spread._titles)["text"], axis
 
@@ -103,6 +105,10 @@ def test_the_filter_reaches_both(drawn, demo_warehouse):
     )
     shown = _shown(drawn._on_classes._dots)
     assert dict(zip(shown["label"], shown["x"], strict=True)) == pytest.approx(dict(rows))
+    before = _shown(drawn._spread._bars)
+    assert not is_shown(drawn._spread.panel)
+    drawn._chooser.value = SPREAD
+    assert _shown(drawn._spread._bars) != before  # it was out of sight till now
     shown = {name: column[:6] for name, column in _shown(drawn._spread._bars).items()}
     means = _sql(
         demo_warehouse,

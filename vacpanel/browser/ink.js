@@ -9,6 +9,16 @@ globalThis.vacpanelInk ??= (figure) => {
       if ("axis_label_text_color" in axis.attributes)
         axis.setv({ axis_label_text_color: ink, major_label_text_color: ink }, { sync: false })
   }
+  // Painting writes the place of every part of a plot into a style sheet, moved or not, and in between asks the style
+  // sheets for colours: each time the browser worked out the styles of the whole page.
+  const sheet = view.axis_views[0]?.position, { replace } = sheet ?? {}
+  if (replace && "css" in sheet && !replace.vacpanel) {
+    const kept = function (css, ...more) {
+      if (more.length || this.css !== css) replace.call(this, css, ...more)
+    }
+    kept.vacpanel = true
+    sheet.constructor.prototype.replace = kept
+  }
   // An axis whose labels get another length makes Bokeh lay the whole plot out again: it keeps the room that it has.
   for (const axis of view.axis_views) {
     if (axis.vacpanelRoom) continue

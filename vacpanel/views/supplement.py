@@ -93,6 +93,7 @@ class Supplement(View):
             pn.state.onload(self._on_classes.prepare)
         self._classes: list[int] = []
         self._counts = (self.state.filter, self.state.generation)
+        self._due: set[str] = set()  # pages that are to follow when they come in sight
         self._arrange(SPREAD)
         self._choice_changed()
 
@@ -104,11 +105,18 @@ class Supplement(View):
         pages += [ON_CLASSES] if self.state.classes else []
         pages += [MAPS] if self._compared else []
         with hold():
-            self._chooser.param.update(options=pages, value=page if page in pages else pages[-1])
+            value = page if page in pages else pages[-1]
+            if self._chooser.options == pages:  # Param takes any new list for a change
+                self._chooser.value = value
+            else:
+                self._chooser.param.update(options=pages, value=value)
             self._turned()
 
     def _turned(self, *_: param.parameterized.Event) -> None:
         page = self._chooser.value
+        if page in self._due:
+            self._due.remove(page)
+            (self._spread if page == SPREAD else self._on_classes).follow()
         there = bool(len(self.warehouse.models()["model"]))
         show(self._nothing, not there)
         show(self._chooser, there and len(self._chooser.options) > 1)
@@ -134,12 +142,10 @@ class Supplement(View):
         classes, counts = list(self.state.classes), (self.state.filter, self.state.generation)
         chosen, counted = classes != self._classes, counts != self._counts
         self._classes, self._counts = classes, counts
-        if counted:
-            self._spread.follow()
+        # A plot out of sight would be laid out anew, too, for nobody.
+        self._due |= {SPREAD, ON_CLASSES} if counted else {ON_CLASSES} if classes else set()
         if classes and chosen:
             self._on_classes.prepare()
-        if classes or counted:
-            self._on_classes.follow()
         if chosen:
             self._arrange(ON_CLASSES if classes else SPREAD)
         else:
@@ -148,7 +154,8 @@ class Supplement(View):
     @param.depends("state.model", "state.models", watch=True)
     def _models_changed(self) -> None:
         if self.state.classes:
-            self._on_classes.follow()
+            self._due.add(ON_CLASSES)
+            self._turned()
 
     @param.depends("state.threshold", watch=True)
     def _threshold_changed(self) -> None:
