@@ -65,18 +65,23 @@ class User:
         self.visitor = Visitor(address)
         self.rng = np.random.default_rng(seed)
         self._last: dict[str, list[int]] = {}
+        self._boxed: dict[str, list[int]] = {}
 
     async def act(self, interaction: Interaction) -> float:
         """Do one thing; return the seconds until all that came of it had come."""
         count, last = self.visitor.rows(interaction.marks), self._last.get(interaction.name)
+        # Of a box's marks one is tapped: the others have been filtered away.
+        seen = self._boxed.get(interaction.marks.key, count) if not interaction.box else count
         rows = last
         while rows == last:
             some = max(2, int(count * self.rng.uniform(0.05, 0.2))) if interaction.box else 1
-            rows = sorted(self.rng.choice(count, some, replace=False).tolist())
+            rows = sorted(self.rng.choice(seen, some, replace=False).tolist())
         assert rows is not None
         # What is chosen at the start is not known here; it may be just that.
         changes = interaction.changes if last is not None else ()
         self._last[interaction.name] = rows
+        if interaction.box:
+            self._boxed[interaction.marks.key] = rows
         answer = await self.visitor.select(interaction.marks, rows, changes)
         return answer.seconds if answer.changed else await self.act(interaction)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from warehouse.reader import Columns
 
 KEPT_TABLES = 256  # the layout of 1000 classes takes 40 KB
-KEPT_TALLIES = 64  # 50 models and 1000 classes take 1.2 MB each
+KEPT_TALLIES = 64  # 50 models and 1000 classes take 1 MB each, rates included
 IMAGES_ASKED_FOR = 256  # of several classes at once; a view and the task over the same classes share the answer
 
 
@@ -155,12 +155,12 @@ class Warehouse(Reader):
         classes = self._table("SELECT class_id, class_name, root_class FROM classes ORDER BY class_id")
         if rows.images and rows == Predicate(images=rows.images):
             counts = self._count_images(rows.images, len(models["model"]), int(classes["class_id"].max(initial=-1)) + 1)
-            counts = counts[:, models["model_id"]][:, :, classes["class_id"]]
+            counts = counts[:, models["model_id"]][:, :, classes["class_id"]].astype(np.int32)
             return Tally(models["model"], **classes, images=counts[0], right1=counts[1], right5=counts[2])
         found = self._count_rows(rows)
         row = np.argsort(models["model_id"])[np.searchsorted(np.sort(models["model_id"]), found["model_id"])]
         column = np.searchsorted(classes["class_id"], found["class_id"])
-        counts = np.zeros((3, len(models["model"]), len(classes["class_id"])), dtype=np.int64)
+        counts = np.zeros((3, len(models["model"]), len(classes["class_id"])), dtype=np.int32)
         for count, name in zip(counts, ("images", "right1", "right5"), strict=True):
             count[row, column] = found[name]
         return Tally(models["model"], **classes, images=counts[0], right1=counts[1], right5=counts[2])

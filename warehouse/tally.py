@@ -30,7 +30,8 @@ class Tally:
     class_id, class_name, root_class
         (N,) int32, object, object: all classes of the class table, by id.
     images, right1, right5
-        (M, N) int64: predictions; those whose predicted class is right; those with the true class among the first five.
+        (M, N) int32, for many tallies are kept: predictions; those whose predicted class is right; those with the true
+        class among the first five.
         Of wrong answers: those whose predicted class is wrong; those with the true class not among the first five.
     """
 
@@ -38,9 +39,9 @@ class Tally:
     class_id: NDArray[Any]
     class_name: NDArray[Any]
     root_class: NDArray[Any]
-    images: NDArray[np.int64]
-    right1: NDArray[np.int64]
-    right5: NDArray[np.int64]
+    images: NDArray[np.int32]
+    right1: NDArray[np.int32]
+    right5: NDArray[np.int32]
 
     def restricted(self, where: Predicate) -> Tally:
         """Return what is left with the models, roots and classes of a predicate; its other conditions are ignored."""
@@ -161,5 +162,5 @@ class Tally:
         return {"class_id": self.class_id[at], "class_name": self.class_name[at], "root_class": self.root_class[at]}
 
 
-def _rate(right: NDArray[np.int64], images: NDArray[np.int64]) -> NDArray[np.float64]:
+def _rate(right: NDArray[np.integer], images: NDArray[np.integer]) -> NDArray[np.float64]:
     return np.divide(right, images, out=np.full(images.shape, np.nan), where=images > 0)

@@ -19,6 +19,19 @@ globalThis.vacpanelInk ??= (figure) => {
     kept.vacpanel = true
     sheet.constructor.prototype.replace = kept
   }
+  // Whenever the page is laid out, a toolbar takes its buttons out and measures them one by one: once a size is enough.
+  const toolbar = view.renderer_views.get(view._toolbar)?.toolbar_view
+  if (toolbar?._items && !toolbar.vacpanelMeasured) {
+    const measure = toolbar._after_render
+    toolbar._after_render = function () {
+      this.update_bbox()
+      const { width, height } = this.bbox, [first] = this._items
+      const [w, h, button, count] = this.vacpanelMeasured ?? []
+      if (w === width && h === height && button === first && count === this._items.length) return
+      this.vacpanelMeasured = [width, height, first, this._items.length]
+      measure.call(this)
+    }
+  }
   // An axis whose labels get another length makes Bokeh lay the whole plot out again: it keeps the room that it has.
   for (const axis of view.axis_views) {
     if (axis.vacpanelRoom) continue
