@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 WAREHOUSE ?= demo-warehouse
 PORT   ?= 5006
-PYTEST_ARGS ?= --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+PYTEST_ARGS ?= --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types format bench docs browser clean
