@@ -242,7 +242,7 @@ def _dress(figure: Any) -> None:
         # Bokeh asks the style sheet for the colours of a grid that is not there, too.
         grid.update(visible=grid.visible and grid.grid_line_color is not None)
         grid.update(grid_line_color=NEUTRAL, grid_line_alpha=0.25)
-    figure.js_on_change("inner_width", CustomJS(args={"figure": figure}, code=script("ink")))
+    figure.js_on_change("inner_width", CustomJS(args={"figure": figure}, code=script("ink", "unchanged")))
 
 
 def _by_number(palette: list[str]) -> LinearColorMapper:
