@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 import duckdb
 import pytest
@@ -68,7 +69,7 @@ def test_tapping_a_model_changes_bars_radar_and_graph(dashboard, demo_warehouse)
         demo_warehouse, "SELECT sqrt(avg(x * x + y * y)) FROM class_layout WHERE model = 'demo:squeezenet1_1'"
     )
     assert drawn == pytest.approx({i: x / radius for i, x in layout.items()}, rel=1e-4)
-    assert "model=demo%3Asqueezenet1_1" in dashboard.url or "model=demo:squeezenet1_1" in dashboard.url
+    _until(dashboard, lambda: "model=demo:squeezenet1_1" in unquote(dashboard.url))
 
 
 def test_tapping_a_root_pins_it_everywhere(dashboard, demo_warehouse):
