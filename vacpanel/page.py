@@ -73,6 +73,7 @@ def page(path: str | Path) -> pn.Column:
         pn.state.add_periodic_callback(_look, LOOK_EVERY)
         pn.state.on_session_destroyed(lambda _: dashboard.controller.cancel())
         pn.state.onload(lambda: notices.say(*unknown))
+        notices.leave_with_session()
     when_visited(_visited, _fresh)
     top = pn.Row(
         header,

@@ -1,0 +1,49 @@
+"""The users of the benchmark do what they say, and hear what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from benchmarks.served import dashboard
+from benchmarks.steady import User
+from benchmarks.ui.plots import INTERACTIONS
+from benchmarks.visitor import VisitorError
+
+
+@pytest.fixture(scope="module")
+def served(demo_warehouse, tmp_path_factory):
+    with dashboard(demo_warehouse, tmp_path_factory.mktemp("served") / "log.txt") as served:
+        yield served
+        assert not served.flaws()
+
+
+def test_a_user_hears_what_changes(served):
+    async def use():
+        user = User(served.address, 5)
+        await user.visitor.open()
+        try:
+            # Twice, as what is chosen the second time is known to be something else: all its views have to change.
+            for interaction in (*INTERACTIONS, *INTERACTIONS):
+                assert await user.act(interaction) > 0, interaction.name
+            return user.visitor.broken
+        finally:
+            await user.visitor.close()
+
+    assert asyncio.run(use()) == []
+
+
+def test_a_tap_without_an_answer_is_an_error(served, monkeypatch):
+    async def tap_twice():
+        user = User(served.address, 5)
+        await user.visitor.open()
+        try:
+            await user.visitor.select(INTERACTIONS[0].marks, [3], ())
+            monkeypatch.setattr("benchmarks.visitor.PATIENCE", 1.0)
+            await user.visitor.select(INTERACTIONS[0].marks, [3], INTERACTIONS[0].changes)
+        finally:
+            await user.visitor.close()
+
+    with pytest.raises(VisitorError, match="did not change"):
+        asyncio.run(tap_twice())
