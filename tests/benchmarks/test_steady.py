@@ -35,13 +35,16 @@ def test_a_user_hears_what_changes(served):
 
 
 def test_a_tap_without_an_answer_is_an_error(served, monkeypatch):
+    model = INTERACTIONS[0]
+
     async def tap_twice():
         user = User(served.address, 5)
         await user.visitor.open()
         try:
-            await user.visitor.select(INTERACTIONS[0].marks, [3], ())
+            for _ in range(2):
+                await user.act(model)
             monkeypatch.setattr("benchmarks.visitor.PATIENCE", 1.0)
-            await user.visitor.select(INTERACTIONS[0].marks, [3], INTERACTIONS[0].changes)
+            await user.visitor.select(model.marks, user._last[model.name], model.changes)
         finally:
             await user.visitor.close()
 
