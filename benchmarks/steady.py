@@ -5,8 +5,8 @@ memory   Sessions are opened, used and closed, one after the other: the server's
 users    Thirty people use the dashboard at the same time: p95 from a tap to the last message that comes of it, against
          that of one user alone. Bars: at most three times as long, and no error, neither in the server's log nor in
          any answer nor in the console of the browsers among the users.
-vanish   A browser dies in the middle of a long explanation: seconds until the process that explains is idle. Bar:
-         shortly after the server gave the session up.
+vanish   A browser dies in the middle of a long explanation: seconds until the server, and the process that explains
+         for several servers where there is one, are idle. Bar: shortly after the server gave the session up.
 
 Users speak Bokeh's protocol (`benchmarks.visitor`), as thirty browsers on one machine would measure the machine; they
 think between two taps, as long as `--think` says. `--browsers` of them are pages in a real Chromium all the same, for
@@ -46,8 +46,8 @@ GROWTH, SLOWDOWN = 0.10, 3.0
 EVERY = 20  # sessions between two looks at the memory; the first look is what the others are compared with
 GIVEN_UP = ("--unused-session-lifetime", "3000", "--check-unused-sessions", "1000")  # ms
 ALL_GIVEN_UP = 6.0  # seconds after which no session can be left
-IDLE, PATIENCE = 0.05, 90.0  # share of a processor, seconds
-LONG = 'method=bbmp&parameters={"iterations":100000,"early_stop":false}'
+BUSY, IDLE, PATIENCE = 0.5, 0.05, 90.0  # shares of a processor, seconds
+LONG = 'method=bbmp&parameters={"bbmp":{"iterations":100000,"early_stop":false}}'
 
 
 class User:
@@ -243,13 +243,13 @@ def vanish(demo: str, folder: Path) -> list[str]:
             assert child.stdout is not None
             working = child.stdout.readline().strip() == "working"
             family = [child.pid, *_descendants(child.pid)]
-            busy = _explainer(demo)
+            busy = [served.pid, *_descendants(served.pid), *_explainers(demo)]
             before = _share(busy, 3)
             for pid in family:
                 _kill(pid)
         died = time.monotonic()
-        if not working:
-            return ["vanish: the task did not begin"]
+        if not working or before < BUSY:
+            return [f"vanish: the task did not begin, or ended too soon ({before:.0%} of a processor)"]
         while (share := _share(busy, 1)) > IDLE and time.monotonic() < died + PATIENCE:
             pass
         seconds = time.monotonic() - died
@@ -297,17 +297,17 @@ def _descendants(pid: int) -> list[int]:
     return found
 
 
-def _explainer(demo: str) -> int:
-    """Return the process that explains for all servers of a warehouse."""
-    [note] = (Path(demo) / ".gen").glob("explain-*.json")
-    return int(json.loads(note.read_text(encoding="utf-8"))["pid"])
+def _explainers(demo: str) -> list[int]:
+    """Return the process that explains for several servers of a warehouse, if there is one."""
+    notes = (Path(demo) / ".gen").glob("explain-*.json")
+    return [int(json.loads(note.read_text(encoding="utf-8"))["pid"]) for note in notes]
 
 
-def _share(pid: int, seconds: float) -> float:
-    """Return which share of a processor a process takes; 0 if it is gone."""
-    before = _ticks(pid)
+def _share(pids: list[int], seconds: float) -> float:
+    """Return which share of a processor some processes take; 0 if they are gone."""
+    before = sum(map(_ticks, pids))
     time.sleep(seconds)
-    return (_ticks(pid) - before) / os.sysconf("SC_CLK_TCK") / seconds
+    return (sum(map(_ticks, pids)) - before) / os.sysconf("SC_CLK_TCK") / seconds
 
 
 def _ticks(pid: int) -> int:

@@ -6,6 +6,7 @@ some of Panel's code knows: what is held without naming it, or changed in a plot
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -50,12 +51,28 @@ def unlocked() -> AbstractContextManager[None]:
     return _sending(unlocked_on_server)
 
 
-def afterwards(callback: Callable[[], None]) -> None:
+def afterwards(callback: Callable[[], None], seconds: float = 0.0) -> None:
     """Call when all that was changed before is on its way to the page; at once where no page is open.
 
     For what a person looks at last: plots are painted while the server still works on it.
+
+    Parameters
+    ----------
+    callback
+        What is to be done.
+    seconds
+        How much later: time for the page to ask for pictures, and for the server to answer.
     """
-    pn.state.execute(callback, schedule=pn.state.curdoc is not None and pn.state.loaded)
+    there = pn.state.curdoc is not None and pn.state.loaded
+    if not (there and seconds):
+        pn.state.execute(callback, schedule=there)
+        return
+
+    async def later() -> None:
+        await asyncio.sleep(seconds)
+        callback()
+
+    pn.state.execute(later)
 
 
 @contextmanager

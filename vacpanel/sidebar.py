@@ -52,9 +52,12 @@ class TaskSidebar(pn.viewable.Viewer):
         self._cancel = pn.widgets.Button(label="Cancel", variant="outline", **WIDE)
         self._bar = pn.indicators.Progress(value=0, max=100, bar_color="primary", **WIDE)
         self._say = line("", margin=(0, 12), sizing_mode="stretch_width")
+        self._due: set[str] = set()
         self._offer()
         self._follow_task()
-        self._follow_state()
+        self._follow_choices()
+        self._follow_measure()
+        self._follow_selection()
         for widget, follow in (
             (self._models, lambda chosen: self._write(models=chosen)),
             (self._classes, lambda chosen: self._write(classes=list(map(int, chosen)), images=[])),
@@ -66,7 +69,7 @@ class TaskSidebar(pn.viewable.Viewer):
             widget.param.watch(lambda event, follow=follow: follow(event.new), "value")
         self._run.on_click(self._clicked)
         self._cancel.on_click(lambda _: self.controller.cancel())
-        self.controller.param.watch(self._follow_task, ["busy", "done", "running", "total", "message"])
+        self.controller.param.watch(self._task_changed, ["busy", "done", "running", "total", "message"])
 
     def _write(self, **chosen: Any) -> None:
         """Set the state to what a widget says, unless it only says what the state says."""
@@ -111,7 +114,7 @@ class TaskSidebar(pn.viewable.Viewer):
 
     @param.depends("state.models", "state.classes", "state.methods", "state.target", watch=True)
     def _choices_changed(self) -> None:
-        afterwards(self._follow_choices)
+        self._soon("choices")
 
     @param.depends(
         "state.model",
@@ -124,7 +127,27 @@ class TaskSidebar(pn.viewable.Viewer):
         watch=True,
     )
     def _selection_changed(self) -> None:
-        afterwards(self._follow_selection)
+        self._soon("selection")
+
+    def _task_changed(self, *_: param.parameterized.Event) -> None:
+        self._soon("task")
+
+    def _soon(self, part: str) -> None:
+        """Have a part of the widgets follow once the plots are on their way; all that are due by then, together."""
+        first = not self._due
+        self._due.add(part)
+        if first:
+            afterwards(self._follow_due)
+
+    def _follow_due(self) -> None:
+        due, self._due = self._due, set()
+        with hold():
+            if "choices" in due:
+                self._follow_choices()
+            if "task" in due:
+                self._follow_task()
+            if "selection" in due:  # last: what is missing now is said rather than how the last task went
+                self._follow_selection()
 
     def _follow_choices(self) -> None:
         state = self.state
@@ -151,12 +174,8 @@ class TaskSidebar(pn.viewable.Viewer):
         if not self.controller.busy:
             self._say.object = task.problem
 
-    def _follow_state(self) -> None:
-        self._follow_choices()
-        self._follow_measure()
-        self._follow_selection()
-
-    def _follow_task(self, *_: param.parameterized.Event) -> None:
+    def _follow_task(self) -> None:
+        """Show how far the task is."""
         controller = self.controller
         show(self._cancel, controller.busy)
         show(self._bar, controller.busy)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 KEPT_TABLES = 256  # the layout of 1000 classes takes 40 KB
 KEPT_TALLIES = 64  # 50 models and 1000 classes take 1 MB each, rates included
+KEPT_RESTRICTED = 16  # what is left of a tally is found in a millisecond, but all views of a page ask for it
 IMAGES_ASKED_FOR = 256  # of several classes at once; a view and the task over the same classes share the answer
 
 
@@ -65,8 +66,9 @@ class Warehouse(Reader):
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
         # By generation, so that a newer one is counted anew.
-        self._tally = lru_cache(KEPT_TALLIES)(self._restrict)
+        self._tally = lru_cache(KEPT_RESTRICTED)(self._restrict)
         self._counted = lru_cache(KEPT_TALLIES)(self._count)
+        self._rows_of_models = lru_cache(1)(self._read_models)
         self._kept = lru_cache(KEPT_TABLES)(self._read_only)
         self._images = lru_cache(KEPT_TALLIES)(self._first_images)
 
@@ -96,15 +98,19 @@ class Warehouse(Reader):
         WarehouseError
             If the warehouse has no such model.
         """
-        row = self._row(
-            "SELECT m.model, label, family, source, parameters, flops, input_size, latency_ms, images_per_second,"
-            " precision, weights_sha256, preprocess, layer, key, created_at, coalesce(images, 0), top1, top5"
-            " FROM models AS m LEFT JOIN model_accuracy AS a ON a.model = m.model WHERE m.model = ?",
-            [model],
-        )
+        row = self._rows_of_models(self.generation).get(model)
         if row is None:
             raise WarehouseError(f"This warehouse has no model {model!r}.")
-        return ModelRow(*row)
+        return row
+
+    def _read_models(self, generation: int) -> dict[str, ModelRow]:  # noqa: ARG002
+        query = (
+            "SELECT m.model, label, family, source, parameters, flops, input_size, latency_ms, images_per_second,"
+            " precision, weights_sha256, preprocess, layer, key, created_at, coalesce(images, 0), top1, top5"
+            " FROM models AS m LEFT JOIN model_accuracy AS a ON a.model = m.model"
+        )
+        with self._query(query, None) as result:
+            return {row[0]: ModelRow(*row) for row in result.fetchall()}
 
     def classes(self) -> Columns:
         """Return the class table: class_id, wnid, class_name, root_class, and images (their number)."""

@@ -45,6 +45,8 @@ class Tally:
 
     def restricted(self, where: Predicate) -> Tally:
         """Return what is left with the models, roots and classes of a predicate; its other conditions are ignored."""
+        if not (where.models or where.roots or where.classes):
+            return self
         keep = np.ones(self.images.shape, dtype=bool)
         if where.models:
             keep &= np.isin(self.models, where.models)[:, None]

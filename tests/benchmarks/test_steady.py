@@ -7,9 +7,11 @@ import asyncio
 import pytest
 
 from benchmarks.served import dashboard
-from benchmarks.steady import User
+from benchmarks.steady import LONG, User
 from benchmarks.ui.plots import INTERACTIONS
 from benchmarks.visitor import VisitorError
+from vacpanel import link
+from vacpanel.state import Selection
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +52,9 @@ def test_a_tap_without_an_answer_is_an_error(served, monkeypatch):
 
     with pytest.raises(VisitorError, match="did not change"):
         asyncio.run(tap_twice())
+
+
+def test_the_long_task_is_understood():
+    state = Selection()
+    assert link.read(LONG, state) == []
+    assert state.parameters["bbmp"]["iterations"] == 100_000

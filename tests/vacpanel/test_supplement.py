@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import duckdb
 import numpy as np
 import pytest
@@ -186,7 +188,11 @@ def test_a_new_selection_puts_the_comparison_away(compared):
 def test_large_comparisons_are_made_beside_the_event_loop(view, opened, monkeypatch):
     monkeypatch.setattr(module, "AT_ONCE", 1)
     waiting = []
-    monkeypatch.setattr(module.pn.state, "execute", waiting.append)
+
+    def execute(work, **_):
+        waiting.append(work) if inspect.iscoroutinefunction(work) else work()
+
+    monkeypatch.setattr(module.pn.state, "execute", execute)
     view.controller.rows = [finished(a_row(opened, f"demo:{name}")) for name in ("resnet18", "alexnet")]
     view.state.measure = "mse"
     assert view._matrix.labels == []

@@ -16,7 +16,7 @@ import polars as pl
 
 from vacpanel import methods, serving
 from vacpanel.controller import Controller, Row
-from vacpanel.notebook import hold
+from vacpanel.notebook import afterwards, hold
 from vacpanel.views import figures
 from vacpanel.views.base import View
 from vacpanel.views.maps import commit_threshold, group_of
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from vacpanel.state import Selection
     from warehouse import Warehouse
 
+AFTER_TABLE = 0.1
+"""Seconds until finished maps are compared: the page asks for their pictures first, and is looked at there first."""
 AT_ONCE = 5e6  # pixels to compare: some ten milliseconds; more of them are compared in a thread
 CHOOSER_CSS = """
 .bk-btn-group > .bk-btn.bk-btn { padding: 2px 6px; font-size: 12px; line-height: 1.5; color: inherit; background: none;
@@ -87,6 +89,7 @@ class Supplement(View):
             sizing_mode="stretch_both",
             min_height=120,
         )
+        self._finished: list[Row] = []  # of the last comparison; what the matrix shows may be older for a moment
         self._compared: list[Row] = []
         self.controller.param.watch(self._rows_changed, ["busy", "rows"])
         if pn.state.curdoc is not None:
@@ -220,12 +223,13 @@ class Supplement(View):
         if self.controller.busy:
             return
         rows = self._comparable()
-        if rows == self._compared:
+        if rows == self._finished:
             return
-        self._compared = rows
+        self._finished = rows
         if rows:
-            self._compare()
+            afterwards(lambda: self._compare(rows), AFTER_TABLE)
         else:
+            self._compared = []
             self._matrix.labels = []
             self._arrange(ON_CLASSES if self.state.classes else SPREAD)
 
@@ -252,13 +256,15 @@ class Supplement(View):
 
     @param.depends("state.measure", watch=True)
     def _measure_changed(self) -> None:
-        if self._compared:
-            self._compare()
+        if self._finished:
+            self._compare(self._finished)
         else:
             self._matrix.measure = self.state.measure
 
-    def _compare(self) -> None:
-        rows, measure = self._compared, self.state.measure
+    def _compare(self, rows: list[Row]) -> None:
+        if rows is not self._finished:
+            return
+        measure = self.state.measure
         maps = [row.attention for row in rows if row.attention is not None]
         sizes = [self._media.seen_size(row.image_id, row.facts["key"]) for row in rows]
         size = (max(width for width, _ in sizes), max(height for _, height in sizes))
@@ -268,7 +274,7 @@ class Supplement(View):
 
         async def later() -> None:
             values = await asyncio.to_thread(matrix, maps, size, measure)
-            if rows is self._compared and measure == self.state.measure:
+            if rows is self._finished and measure == self.state.measure:
                 self._show(rows, measure, values)
 
         pn.state.execute(later)
@@ -281,6 +287,7 @@ class Supplement(View):
             }
             for row in rows
         ]
+        self._compared = rows
         with hold():
             self._matrix.param.update(
                 labels=self._labels(),
