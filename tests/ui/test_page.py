@@ -344,3 +344,37 @@ def test_a_toolbar_is_measured_once_a_size(page, server):
     assert same == 0
     assert other >= 1
     assert folded >= 1  # buttons without room are in a menu
+
+
+def test_marks_look_the_same_whatever_bokeh_thinks_is_selected(page, server):
+    """Glyphs for that are kept from following the data; should Bokeh paint one all the same, the marks stay."""
+    open_dashboard(page, server, "?model=demo:resnet18")
+    plots.steady(page, ["model", "family"], "model", "demo:resnet18")
+    told, looks = page.evaluate(
+        f"""async () => {{
+        {_FIGURES}
+        const marks = figures.flatMap((view) => [...view.renderer_views.values()].filter((part) => part.glyph))
+        const told = []
+        for (const {{ selection_glyph, nonselection_glyph, muted_glyph, decimated_glyph }} of marks)
+          for (const other of [selection_glyph, nonselection_glyph, muted_glyph, decimated_glyph]) {{
+            const visuals = other.visuals
+            Object.defineProperty(other, "visuals", {{ get: () => (told.push(other.model.type), visuals) }})
+          }}
+        for (const {{ model }} of marks) model.data_source.change.emit()
+        await new Promise((resolve) => setTimeout(resolve, 200))
+        const shown = (view, indices) => {{
+          for (const {{ model }} of view.renderer_views.values())
+            model.data_source?.selected.setv({{ indices: indices(model.data_source) }}, {{ sync: false, silent: true }})
+          view.invalidate_painters()
+          view.repaint()
+          return view.canvas_view.primary.canvas.toDataURL()
+        }}
+        const all = (source) => [...Array(source.get_length()).keys()]
+        const selections = [() => [], all, () => [1e6], () => []]
+        const looks = figures.map((view) => new Set(selections.map((some) => shown(view, some))))
+        return [told, looks.map((look) => [look.size, [...look][0].length > 2000])]
+      }}"""
+    )
+    assert told == []
+    assert len(looks) >= 4
+    assert all(look == [1, True] for look in looks)

@@ -24,6 +24,16 @@ globalThis.vacpanelUnchanged ??= (figure) => {
     }
     toolbar._after_render.vacpanel = true
   }
+  // Glyphs for marks that are selected, not selected, muted or many are told of all data, too, and of all looks, and are
+  // never painted otherwise than the glyph itself: they let it paint.
+  for (const marks of view.renderer_views.values())
+    for (const name of ["selection_glyph", "nonselection_glyph", "muted_glyph", "decimated_glyph"]) {
+      const other = marks[name]
+      if (!other || other.vacpanelLeft) continue
+      other.vacpanelLeft = true
+      for (const told of ["set_data", "set_visuals", "after_visuals", "after_lazy_visuals", "map_data"]) other[told] = () => {}
+      other.paint = (context, indices) => marks.glyph.paint(context, indices)
+    }
   // An axis whose labels get another length makes Bokeh lay the whole plot out again: it keeps the room that it has.
   for (const axis of view.axis_views) {
     if (axis.vacpanelRoom) continue
