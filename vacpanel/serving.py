@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import threading
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -101,6 +102,20 @@ def explanation_service(opened: warehouse.Warehouse) -> ExplanationService:
         if opened.root not in _services:
             _services[opened.root] = connect(opened.root, os.environ.get(EXPLAIN_VARIABLE, "local"))
         return _services[opened.root]
+
+
+def explain_soon(opened: warehouse.Warehouse) -> None:
+    """Have the explanation service of a warehouse ready, in a thread: somebody is about to ask it.
+
+    Its first call takes seconds; what is wrong is told to who asks.
+    """
+
+    def connect_now() -> None:
+        with suppress(warehouse.VacpanelError):
+            explanation_service(opened)
+
+    if opened.root not in _services and not missing_packages():
+        threading.Thread(target=connect_now, name="explain soon", daemon=True).start()
 
 
 def publish_soon(opened: warehouse.Warehouse) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -58,3 +59,17 @@ serving.settle()
 assert frozen == gc.get_freeze_count() > 10_000, frozen
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_service_is_made_ready_for_who_will_ask(demo_warehouse, monkeypatch):
+    monkeypatch.setattr(serving, "_services", {})
+    opened = serving.open_warehouse(demo_warehouse)
+    serving.explain_soon(opened)
+    for _ in range(600):
+        if opened.root in serving._services:
+            break
+        time.sleep(0.1)
+    with serving._services[opened.root] as ready:
+        assert serving.explanation_service(opened) is ready
+        serving.explain_soon(opened)
+        assert serving._services == {opened.root: ready}

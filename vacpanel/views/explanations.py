@@ -278,6 +278,7 @@ class Explanations(View):
         if list(event.new) != self.state.images:
             with hold():
                 self.state.images = list(event.new)
+            serving.explain_soon(self.warehouse)
 
     @param.depends("state.images", watch=True)
     def _images_changed(self) -> None:
