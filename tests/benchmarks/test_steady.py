@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from benchmarks.served import dashboard
 from benchmarks.steady import LONG, User
 from benchmarks.ui.plots import INTERACTIONS
 from benchmarks.visitor import VisitorError
+from tests.vacpanel.loops import in_a_loop
 from vacpanel import link
 from vacpanel.state import Selection
 
@@ -33,7 +32,7 @@ def test_a_user_hears_what_changes(served):
         finally:
             await user.visitor.close()
 
-    assert asyncio.run(use()) == []
+    assert in_a_loop(use()) == []
 
 
 def test_a_tap_without_an_answer_is_an_error(served, monkeypatch):
@@ -51,7 +50,7 @@ def test_a_tap_without_an_answer_is_an_error(served, monkeypatch):
             await user.visitor.close()
 
     with pytest.raises(VisitorError, match="did not change"):
-        asyncio.run(tap_twice())
+        in_a_loop(tap_twice())
 
 
 def test_the_long_task_is_understood():
