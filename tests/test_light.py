@@ -1,4 +1,4 @@
-"""A built warehouse is looked at without torch: it is not imported until somebody asks for an explanation.
+"""A built warehouse is looked at without torch: it is not imported until somebody is about to ask for an explanation.
 
 Nor need it be installed. The test takes it away by making Python's own finder blind for it.
 """

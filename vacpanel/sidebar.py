@@ -114,7 +114,7 @@ class TaskSidebar(pn.viewable.Viewer):
 
     @param.depends("state.models", "state.classes", "state.methods", "state.target", watch=True)
     def _choices_changed(self) -> None:
-        self._soon("choices")
+        self._follow_soon("choices")
 
     @param.depends(
         "state.model",
@@ -127,12 +127,12 @@ class TaskSidebar(pn.viewable.Viewer):
         watch=True,
     )
     def _selection_changed(self) -> None:
-        self._soon("selection")
+        self._follow_soon("selection")
 
     def _task_changed(self, *_: param.parameterized.Event) -> None:
-        self._soon("task")
+        self._follow_soon("task")
 
-    def _soon(self, part: str) -> None:
+    def _follow_soon(self, part: str) -> None:
         """Have a part of the widgets follow once the plots are on their way; all that are due by then, together."""
         first = not self._due
         self._due.add(part)

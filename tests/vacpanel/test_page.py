@@ -8,6 +8,7 @@ import weakref
 import holoviews as hv
 import pytest
 from bokeh.application.handlers.document_lifecycle import DocumentLifecycleHandler
+from bokeh.server import contexts, tornado
 from bokeh.util.token import generate_jwt_token
 from panel.io.application import Application
 from panel.io.handlers import FunctionHandler
@@ -21,11 +22,18 @@ from vacpanel.page import page
 
 @pytest.mark.parametrize("in_advance", [False, True])
 def test_nothing_of_it_outlives_its_session(demo_warehouse, monkeypatch, in_advance):
+    monkeypatch.setattr(tornado, "ApplicationContext", tornado.ApplicationContext)
+    monkeypatch.setattr(contexts, "Document", contexts.Document)
     monkeypatch.setattr(ready, "DRAW_AFTER", 1e6)
+    ready.serve_ready()
+    drawn = []
 
     async def visit():
-        drawing = FunctionHandler(lambda document: page(demo_warehouse).server_doc(document))
-        app = Application(drawing, DocumentLifecycleHandler())
+        def draw(document):
+            drawn.append(weakref.ref(document))
+            page(demo_warehouse).server_doc(document)
+
+        app = Application(FunctionHandler(draw), DocumentLifecycleHandler())
         context = ready.ReadyContext(app, IOLoop.current(), url="/app")
         if in_advance:
             context._draw_next()
@@ -34,13 +42,12 @@ def test_nothing_of_it_outlives_its_session(demo_warehouse, monkeypatch, in_adva
         request = HTTPServerRequest(start_line=asked, headers=HTTPHeaders({"Host": "localhost"}))
         session = await context.create_session_if_needed("visit", request, token)
         assert len(session.document.roots) > 1  # the page, and what shows sentences on it
-        watched = weakref.ref(session.document)
+        assert [document() for document in drawn] == [session.document]
         await context._discard_session(session, lambda _: True)
         assert session.destroyed
-        return watched
 
-    watched = in_a_loop(visit())
+    in_a_loop(visit())
     hv.Curve([]).opts(width=100)  # HoloViews keeps the options that it looked up last
     gc.collect()
     gc.collect()
-    assert watched() is None
+    assert [document() for document in drawn] == [None]

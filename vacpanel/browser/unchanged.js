@@ -29,8 +29,8 @@ globalThis.vacpanelUnchanged ??= (figure) => {
   for (const marks of view.renderer_views.values())
     for (const name of ["selection_glyph", "nonselection_glyph", "muted_glyph", "decimated_glyph"]) {
       const other = marks[name]
-      if (!other || other.vacpanelLeft) continue
-      other.vacpanelLeft = true
+      if (!other || other.vacpanelIdle) continue
+      other.vacpanelIdle = true
       for (const told of ["set_data", "set_visuals", "after_visuals", "after_lazy_visuals", "map_data"]) other[told] = () => {}
       other.paint = (context, indices) => marks.glyph.paint(context, indices)
     }
