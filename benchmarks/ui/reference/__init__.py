@@ -1,4 +1,5 @@
-"""The same five linked plots made in two other ways, to compare the dashboard with: as fast as can be, and plainly.
+"""The same linked plots made in two other ways, to compare the dashboard with: as fast as can be, and plainly.
 
-Both are smaller pages than the dashboard: no sidebar, no filter, no explanations, no supplement.
+A tap changes in them what it changes in the dashboard's plots. Both are smaller pages: no sidebar, no filter, no
+explanations, no images of the chosen class.
 """

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HALF = 0.42  # half the width of a bar
-ONE_TAP = 4  # marks that overlap may be hit by one tap; a box holds more
+ONE_TAP = 20  # marks that overlap may be hit by one tap; a box holds more
+MOST = 12  # classes at once in the plot of models on classes
+LABELLED = 13  # models whose names stand in the scatter: with many the dashboard leaves out those that would overlap
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,14 @@ class Facts:
     def spokes(self) -> NDArray[np.float64]:
         """Return (R,) the angle of every root class, clockwise from the top."""
         return np.arange(len(self.roots)) * 2 * np.pi / len(self.roots)
+
+    def labels(self) -> list[str]:
+        """Return what stands beside every model in the scatter."""
+        return [model if i < LABELLED else "" for i, model in enumerate(self.models)]
+
+    def images_by_root(self, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return (R,) images of every root class over the classes that are kept."""
+        return np.bincount(self.root, weights=np.where(kept, self.images[0], 0), minlength=len(self.roots)).astype(int)
 
     def by_root(self, kept: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return (M, R) accuracies by root class over the classes that are kept."""
