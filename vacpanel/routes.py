@@ -1,4 +1,4 @@
-"""Media routes for the server: ``panel serve ... --plugins vacpanel.routes`` (``vacpanel serve`` adds it)."""
+"""What the server has besides the app: ``panel serve ... --plugins vacpanel.routes`` (``vacpanel serve`` adds it)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bokeh.server.views.auth_request_handler import AuthRequestHandler
 from tornado.web import HTTPError
 
 import vacpanel.page  # noqa: F401
-from vacpanel import media, serving
+from vacpanel import media, serving, sockets
 from warehouse import VacpanelError
 
 # The page is imported above for what that registers: the folders of its components' scripts and styles. Workers
@@ -45,3 +45,4 @@ class MediaHandler(AuthRequestHandler):
 
 ROUTES = [(rf"/{media.PREFIX}/([0-9a-f]+)/([0-9a-f]+)/([a-z]+/[\w.-]+/[0-9]+)", MediaHandler)]
 media.routes_are_served()
+sockets.serve_promptly()

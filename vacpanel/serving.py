@@ -199,6 +199,8 @@ def serve_app(directories: list[str], port: int, panel_flags: list[str], explain
     """
     from panel.command import main as panel_main
 
+    # Panel asks models for attributes that they lack, and Bokeh compares all names to suggest one, at every click.
+    os.environ.setdefault("BOKEH_PERFORM_ERROR_DIAGNOSTICS", "no")
     os.environ[WAREHOUSES_VARIABLE] = os.pathsep.join(str(Path(d).resolve()) for d in directories)
     os.environ[EXPLAIN_VARIABLE] = explain_where(explain_on)
     app = Path(__file__).with_name("app.py")
