@@ -1,10 +1,10 @@
 """From the click to the screen, in a real browser: ``python -m benchmarks.ui [DIR]``.
 
 Serves a warehouse with ``vacpanel serve``, opens it in headless Chromium, clicks, and times from the pointer's release
-to the last stroke on a canvas of a view. Two smaller pages with the same plots are clicked in turn with it, ten clicks
-each: ``swap``, where all data are in the browser, and ``dynamic``, made of plain DynamicMaps. Every click must change
-what the views show. Without DIR a warehouse of one of the sizes is drawn first (`benchmarks.synthesize`). Maps are
-timed on the embedded demo, built unless `--demo` names it. Ends with status 1 if something takes longer than it may.
+to the last stroke on a canvas of a view. Two smaller pages with the same plots are clicked in turn with it: ``swap``,
+where all data are in the browser, and ``dynamic``, made of plain DynamicMaps. Every click must change what the views
+show. Without DIR a warehouse of one of the sizes is drawn first (`benchmarks.synthesize`). Maps are timed on the
+embedded demo, built unless `--demo` names it. Ends with status 1 if something takes longer than it may.
 
 Tables: clicks, paint, start, cached, threshold.
 """
@@ -68,7 +68,8 @@ def clicks(warehouse: str, size: Size, options: argparse.Namespace, served: Serv
             command = ["-m", f"benchmarks.ui.reference.{name}", warehouse]
             pages[name] = stack.enter_context(serving(command, served.log.with_name(f"{name}.txt"))).app
     with chromium() as browser:
-        made, errors = click_through(browser, pages, options.clicks, options.viewport)
+        counts = {name: options.clicks if name == "dashboard" else options.others for name in pages}
+        made, errors = click_through(browser, pages, counts, options.viewport)
     missed = report(made, list(pages), {i.name: size.click for i in INTERACTIONS}, size.wire)
     by_view(made, "dashboard")
     return missed + [f"{name}: {error}" for name, said in errors.items() for error in sorted(set(said))]
@@ -128,13 +129,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", choices=SIZES, default="13", help="what is drawn, and which bars apply")
     parser.add_argument("--tables", default=",".join(TABLES), help="some of %(default)s")
     parser.add_argument("--demo", metavar="DIR", help="a warehouse whose models can be explained; built by default")
-    parser.add_argument("--clicks", type=int, default=200, help="of each kind, on each page")
+    parser.add_argument("--clicks", type=int, default=200, help="of each kind, on the dashboard")
+    parser.add_argument(
+        "--others", type=int, help="of each kind, on each page that is compared with; as many by default"
+    )
     parser.add_argument("--loads", type=int, default=20, help="of the page")
     parser.add_argument("--starts", type=int, default=5, help="of the server")
     parser.add_argument("--alone", action="store_true", help="leave out the pages that are compared with")
     parser.add_argument("--viewport", default="1440x900", metavar="WxH")
     options = parser.parse_args()
     options.tables = options.tables.split(",")
+    options.others = options.clicks if options.others is None else options.others
     if unknown := set(options.tables) - set(TABLES):
         parser.error(f"There is no table {', '.join(sorted(unknown))}.")
     options.viewport = tuple(map(int, options.viewport.split("x")))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser
 
-BLOCK = 10  # clicks on one page before it is the next one's turn
+BLOCK = 10  # clicks on the page that is clicked most before it is the next one's turn
 WARM = 3  # clicks that do not count, on each page
 
 Clicks = dict[tuple[str, str], list[Click]]
@@ -24,7 +24,7 @@ Clicks = dict[tuple[str, str], list[Click]]
 
 
 def click_through(
-    browser: Browser, pages: Mapping[str, str], count: int, viewport: tuple[int, int], seed: int = 0
+    browser: Browser, pages: Mapping[str, str], counts: Mapping[str, int], viewport: tuple[int, int], seed: int = 0
 ) -> tuple[Clicks, dict[str, list[str]]]:
     """Do every interaction on every page, page by page in turn, so that a busy machine slows all of them alike.
 
@@ -34,8 +34,8 @@ def click_through(
         Where the pages are opened, anew for each interaction.
     pages
         Address by name.
-    count
-        Clicks of each interaction on each page.
+    counts
+        Clicks of each interaction, by name of the page.
     viewport
         Width and height in px.
     seed
@@ -48,6 +48,8 @@ def click_through(
     """
     clicks: Clicks = defaultdict(list)
     errors: dict[str, list[str]] = defaultdict(list)
+    turns = max(1, -(-max(counts.values()) // BLOCK))
+    shares = {name: np.diff(np.linspace(0, count, turns + 1).round().astype(int)) for name, count in counts.items()}
     for interaction in INTERACTIONS:
         with contextlib.ExitStack() as stack:
             visits = {name: stack.enter_context(Visit(browser, url, viewport)) for name, url in pages.items()}
@@ -57,9 +59,9 @@ def click_through(
                 visit.first_painted(ALL)
                 visit.rest()
                 _block(visit, interaction, WARM, rngs[name])
-            for start in range(0, count, BLOCK):
+            for turn in range(turns):
                 for name, visit in visits.items():
-                    clicks[interaction.name, name] += _block(visit, interaction, min(BLOCK, count - start), rngs[name])
+                    clicks[interaction.name, name] += _block(visit, interaction, int(shares[name][turn]), rngs[name])
             for name, visit in visits.items():
                 errors[name] += visit.errors
     return clicks, errors
