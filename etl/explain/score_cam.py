@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from etl.explain.prepared import PreparedModel
 
 _PREVIEW = 128
-"""Channels after which the map so far is shown: then it correlates with the exact one to 0.99 on a trained network."""
+"""Masks after which the map so far is shown: then it correlates with the exact one to 0.99 on a trained network."""
 
 _MOST_ON_CPU = {"float32": 6, "bfloat16": 12}  # larger passes leave the caches
 _MOST = 256
@@ -68,7 +68,7 @@ class ScoreCAM:
 
     Cost: one forward pass, and one for every channel that is scored. Channels that are constant over the image have no
     mask and get no weight; channels with equal masks are scored once. Both are exact. Channels are scored in the order
-    of their variance, so that the maps reported on the way, from 128 scored channels on, are good previews.
+    of their variance, so that the maps reported on the way, from 128 scored masks on, are good previews.
 
     Deviations: none from Algorithm 1. Masks are upsampled bilinearly with ``align_corners=False``, as in the authors'
     code. What a mask removes becomes zero in the normalised image, a mid-grey for usual normalisations.
@@ -183,7 +183,6 @@ def _score_maps(
     # Channels that differ by scale and offset, such as those of one active pixel, have one mask.
     masks, mask_of = _distinct(_stretched(activations))
     scores = image.new_empty(len(masks), len(targets))
-    enough = int(mask_of[:_PREVIEW].max()) + 1
 
     def combine(scored: int) -> Tensor:
         known = mask_of < scored
@@ -193,7 +192,7 @@ def _score_maps(
         return torch.einsum("ck,chw->khw", weights, activations[known]).relu()
 
     def score(part: slice) -> None:
-        report.step(part.start / len(masks), combine(part.start) if part.start >= enough else None)
+        report.step(part.start / len(masks), combine(part.start) if part.start >= _PREVIEW else None)
         large = F.interpolate(masks[part, None], size=image.shape[2:], mode="bilinear", align_corners=False)
         logits = model.scores(image * _stretched(large[:, 0])[:, None], _LOWER[parameters.precision])
         if parameters.weight == "probability":

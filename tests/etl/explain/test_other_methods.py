@@ -240,7 +240,7 @@ def test_score_cam_shows_previews_that_become_the_map(network, images):
     with prepared.session():
         result = method.attribute(prepared, prepared.images(images), None, method.Parameters(), context)
     previews = [(fraction, maps) for fraction, maps in seen if maps is not None]
-    assert [maps is None for fraction, maps in seen][:8] == [True] * 8  # the first 128 channels are not worth showing
+    assert [maps is None for fraction, maps in seen][:8] == [True] * 8  # the first 128 masks are not worth showing
     assert 5 < len(previews) < len(seen)
     assert all(maps.shape == result.maps.shape for _, maps in previews)
     # While the first image is explained the second has no map, and afterwards the first has its own.
@@ -264,15 +264,12 @@ def test_previews_of_a_trained_network_are_good():
 
     with model.session():
         assert model.layer
-        activations = model.cut(model.images(image)).activations[0]
-        _, mask_of = _distinct(_stretched(activations[_by_variance(activations)]))
         before = model.forwards
         exact = method.attribute(
-            model, model.images(image), None, method.Parameters(), Context(chunk=1, progress=progress)
+            model, model.images(image), None, method.Parameters(), Context(chunk=8, progress=progress)
         )
     r = [_r(preview, exact.maps[0]) for _, preview in previews]
-    # As soon as the 128 channels of largest variance are scored: some of them have the same mask.
-    assert previews[0][0] - before == 1 + len(mask_of[:128].unique()) < 1 + 128
+    assert previews[0][0] - before == 1 + 128
     assert r[0] >= 0.985
     assert r[-1] >= 0.9999
 
