@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-FOR_PICTURES = 0.2
-"""Seconds in which a page asks for the pictures of a new table and paints them: what else there is to say can wait."""
-
 
 def prepare() -> None:
     """Load Panel into the notebook that this runs in, unless it is loaded already; elsewhere do nothing.

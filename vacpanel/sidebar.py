@@ -9,7 +9,7 @@ import param
 
 from vacpanel import methods
 from vacpanel.controller import Controller
-from vacpanel.notebook import FOR_PICTURES, afterwards, hold
+from vacpanel.notebook import afterwards, hold
 from vacpanel.options import MethodOptions
 from vacpanel.state import Selection
 from vacpanel.views.picker import Picker
@@ -130,10 +130,7 @@ class TaskSidebar(pn.viewable.Viewer):
         self._follow_soon("selection")
 
     def _task_changed(self, *_: param.parameterized.Event) -> None:
-        if self.controller.busy:
-            self._follow_soon("task")
-        else:  # a person looks at the maps now
-            afterwards(lambda: self._follow_soon("task"), FOR_PICTURES)
+        self._follow_soon("task")
 
     def _follow_soon(self, part: str) -> None:
         """Have a part of the widgets follow once the plots are on their way; all that are due by then, together."""

@@ -15,7 +15,7 @@ from tests.vacpanel.loops import in_a_loop
 from vacpanel import sockets
 
 
-def _delays(monkeypatch) -> list[bool]:
+def _delays() -> list[bool]:
     """Open a page's web socket, and tell for each message of the server whether TCP may keep parts of it back."""
     delays = []
     write = WebSocketHandler.write_message
@@ -24,8 +24,6 @@ def _delays(monkeypatch) -> list[bool]:
         connected = self.ws_connection.stream.socket
         delays.append(not connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         return write(self, *given, **more)
-
-    monkeypatch.setattr(WebSocketHandler, "write_message", noting)
 
     async def visit():
         served = pn.serve({"app": lambda: pn.pane.Str("hello")}, port=0, show=False, start=False)
@@ -40,7 +38,9 @@ def _delays(monkeypatch) -> list[bool]:
         finally:
             served.stop()
 
-    in_a_loop(visit())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WebSocketHandler, "write_message", noting)
+        in_a_loop(visit())
     return delays
 
 
@@ -56,10 +56,10 @@ def routes():
     routes[:] = before
 
 
-def test_nothing_is_kept_back_on_its_way_to_the_page(routes, monkeypatch):
-    assert any(_delays(monkeypatch))  # else nothing of this would be needed
+def test_nothing_is_kept_back_on_its_way_to_the_page(routes):
+    assert any(_delays())  # else nothing of this would be needed
     sockets.serve_promptly()
-    delays = _delays(monkeypatch)
+    delays = _delays()
     assert delays
     assert not any(delays)
 

@@ -16,7 +16,7 @@ import polars as pl
 
 from vacpanel import methods, serving
 from vacpanel.controller import Controller, Row
-from vacpanel.notebook import FOR_PICTURES, afterwards, hold
+from vacpanel.notebook import afterwards, hold
 from vacpanel.views import figures
 from vacpanel.views.base import View
 from vacpanel.views.maps import commit_threshold, group_of
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from vacpanel.state import Selection
     from warehouse import Warehouse
 
+AFTER_TABLE = 0.1
+"""Seconds until finished maps are compared: the page asks for their pictures first, and is looked at there first."""
 AT_ONCE = 5e6  # pixels to compare: some ten milliseconds; more of them are compared in a thread
 CHOOSER_CSS = """
 .bk-btn-group > .bk-btn.bk-btn { padding: 2px 6px; font-size: 12px; line-height: 1.5; color: inherit; background: none;
@@ -225,7 +227,7 @@ class Supplement(View):
             return
         self._finished = rows
         if rows:
-            afterwards(lambda: self._compare(rows), FOR_PICTURES)
+            afterwards(lambda: self._compare(rows), AFTER_TABLE)
         else:
             self._compared = []
             self._matrix.labels = []

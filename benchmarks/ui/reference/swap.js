@@ -36,17 +36,26 @@ function marked({ class_id, top }) {
 }
 
 function show_model() {
-  const m = state.model, rates = Float32Array.from({ length: N }, (_, c) => rate(m, c))
-  bars.data = rank([...Array(N).keys()].filter(keeps), rates)
-  marks.data = marked(bars.data)
-  graph.data = { ...graph.data, x: x.slice(m * N, (m + 1) * N), y: y.slice(m * N, (m + 1) * N), top1: rates }
-  const { xs, ys } = polygon(m)
-  pinned.data = { x: xs, y: ys }
-  corners.data = { x: xs.slice(0, R), y: ys.slice(0, R) }
-  ring.data = { x: [scatter.data.x[m]], y: [scatter.data.y[m]] }
+  const m = state.model
+  show_bars()
+  graph.data = { ...graph.data, x: x.slice(m * N, (m + 1) * N), y: y.slice(m * N, (m + 1) * N), top1: rates_of(m) }
+  show_pinned()
   show_own()
   show_rings()
   if (state.chosen.length) show_models()
+}
+function rates_of(m) {
+  return Float32Array.from({ length: N }, (_, c) => rate(m, c))
+}
+function show_bars() {
+  bars.data = rank([...Array(N).keys()].filter(keeps), rates_of(state.model))
+  marks.data = marked(bars.data)
+}
+function show_pinned() {
+  const m = state.model, { xs, ys } = polygon(m)
+  pinned.data = { x: xs, y: ys }
+  corners.data = { x: xs.slice(0, R), y: ys.slice(0, R) }
+  ring.data = { x: [scatter.data.x[m]], y: [scatter.data.y[m]] }
 }
 function show_own() {
   const ids = rootbars.data.class_id
@@ -113,8 +122,11 @@ function show_kept() {
   })
   scatter.data = { ...scatter.data, y: top }
   labels.data = { ...labels.data, y: top }
-  show_model()
+  show_bars()
+  show_pinned()
   show_root()
+  show_rings()
+  show_models()
 }
 
 const index = [...cb_obj.indices]
