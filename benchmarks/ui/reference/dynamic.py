@@ -48,17 +48,18 @@ class Plots(pn.viewable.Viewer):
     @param.depends("state.kept")
     def points(self) -> Any:
         """Return A1's models."""
-        kept, facts = self._kept(), self._facts
-        top1 = facts.right[:, kept].sum(axis=1) / facts.images[:, kept].sum(axis=1)
-        columns = (facts.parameters, top1, facts.models)
+        columns = (self._facts.parameters, self._top1(), self._facts.models)
         return hv.Points(columns, ["x", "y"], "model").opts(size=9, tools=["tap", "hover"])
 
     @param.depends("state.kept")
     def labels(self) -> Any:
         """Return A1's names."""
+        columns = (self._facts.parameters, self._top1(), self._facts.labels())
+        return hv.Labels(columns).opts(text_font_size="8.5pt", xoffset=8)
+
+    def _top1(self) -> np.ndarray:
         kept, facts = self._kept(), self._facts
-        top1 = facts.right[:, kept].sum(axis=1) / facts.images[:, kept].sum(axis=1)
-        return hv.Labels((facts.parameters, top1, facts.labels())).opts(text_font_size="8.5pt", xoffset=8)
+        return facts.right[:, kept].sum(axis=1) / facts.images[:, kept].sum(axis=1)
 
     @param.depends("state.model", "state.kept")
     def ring(self) -> Any:
@@ -124,16 +125,16 @@ class Plots(pn.viewable.Viewer):
     @param.depends("state.root", "state.kept")
     def ranges(self) -> Any:
         """Return A4's lines from the worst to the best model."""
-        rates, ids = self._facts.rates(), self._members()
-        ids = ids[np.argsort(-rates.mean(axis=0)[ids], kind="stable")]
+        rates = self._facts.rates()
+        ids = self._by_rank(self._members(), rates.mean(axis=0))
         place = np.arange(len(ids))
         return hv.Segments((place, rates[:, ids].min(axis=0), place, rates[:, ids].max(axis=0))).opts(line_width=1.5)
 
     @param.depends("state.model", "state.root", "state.kept")
     def own(self) -> Any:
         """Return the pinned model's dots in A4."""
-        rates, ids = self._facts.rates(), self._members()
-        ids = ids[np.argsort(-rates.mean(axis=0)[ids], kind="stable")]
+        rates = self._facts.rates()
+        ids = self._by_rank(self._members(), rates.mean(axis=0))
         return hv.Points((np.arange(len(ids)), rates[self.state.model, ids])).opts(size=2.5, color="white")
 
     @param.depends("state.root", "state.chosen", "state.kept")
@@ -144,13 +145,17 @@ class Plots(pn.viewable.Viewer):
     def _members(self) -> np.ndarray:
         return np.flatnonzero((self._facts.root == self.state.root) & self._kept())
 
+    @staticmethod
+    def _by_rank(ids: np.ndarray, rates: np.ndarray) -> np.ndarray:
+        return ids[np.argsort(-rates[ids], kind="stable")]
+
     def _marks(self, ids: np.ndarray, rates: np.ndarray) -> Any:
-        ids = ids[np.argsort(-rates[ids], kind="stable")]
+        ids = self._by_rank(ids, rates)
         at = np.flatnonzero(np.isin(ids, self.state.chosen))
         return hv.Points((at, rates[ids[at]] + 0.05)).opts(marker="inverted_triangle", size=10)
 
     def _ranked(self, ids: np.ndarray, rates: np.ndarray) -> Any:
-        ids = ids[np.argsort(-rates[ids], kind="stable")]
+        ids = self._by_rank(ids, rates)
         place = np.arange(len(ids))
         columns = (place - HALF, np.zeros(len(ids)), place + HALF, rates[ids], self._facts.root[ids], ids)
         return hv.Rectangles(columns, ["x0", "y0", "x1", "y1"], ["root", "class_id"]).opts(
