@@ -18,6 +18,8 @@ from uuid import uuid4
 import param
 
 from vacpanel import serving
+from vacpanel.ahead import Ahead
+from vacpanel.media import by_address
 from vacpanel.words import count, flag_words
 from warehouse import UserError, VacpanelError
 
@@ -128,7 +130,9 @@ class Controller(param.Parameterized):
         self._run: _Run | None = None
         self._answered: _Run | None = None
         self._client = uuid4().hex  # the engine shares its time fairly between sessions
+        self._ahead = Ahead(warehouse)
         state.param.watch(self._selection_changed, _ASKED)
+        state.param.watch(self._expect_task, _ASKED)
 
     @classmethod
     def of(cls, warehouse: Warehouse, state: Selection) -> Controller:
@@ -297,6 +301,11 @@ class Controller(param.Parameterized):
         asked = self._answered
         if (task.maps, self._how()) != (asked.task.maps, asked.how):
             self.clear()
+
+    def _expect_task(self, *_: param.parameterized.Event) -> None:
+        """Have pictures of the next task painted, once it is known what images it is about."""
+        task = self.task() if self.state.images and by_address() else Task()
+        self._ahead.expect([] if task.problem else task.maps, *self._how())
 
 
 class _Run:

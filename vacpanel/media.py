@@ -36,6 +36,8 @@ SECRET_VARIABLE = "VACPANEL_MEDIA_SECRET"  # noqa: S105  (a name, not a secret)
 MAX_SIDE = 1024
 PREVIEW_SIDE = 28  # cells; an address has to hold a preview, and no method's grid is finer than BBMP's
 KEPT_LAYERS = 512  # pictures of some 20 KB: a map that is shown again, to anybody, costs nothing
+KEPT_SEEN = 128  # pictures of some 40 KB, of what models see
+KEPT_AREAS = 512  # lists of 101 numbers
 
 # Made before workers fork (--num-procs), so that each answers the links another handed out; servers on several machines
 # behind one address set the variable.
@@ -78,6 +80,7 @@ class Media:
         self.maps = MapStore(warehouse.folder.explanations)
         self._cards = lru_cache(2)(self._read_cards)
         self._painted = lru_cache(KEPT_LAYERS)(self._paint)
+        self._looked_at = lru_cache(KEPT_SEEN)(self._look_at)
 
     def image(self, image_id: int, size: int = 96) -> str:
         """Return the address of an original image, its longest side `size` px."""
@@ -99,7 +102,21 @@ class Media:
 
         It is counted in the pixels of the model, as everywhere else, not in those of the page.
         """
-        return layers.areas(layers.at_size(attention, self.seen_size(image_id, key)))
+        pixels = np.ascontiguousarray(attention, dtype=np.float32)
+        return list(_areas(pixels.tobytes(), pixels.shape, self.seen_size(image_id, key)))
+
+    def paint(self, digest: str) -> None:
+        """Have at hand what the page shows of a map in the store: the map, what lies below it, and its areas.
+
+        Raises
+        ------
+        UserError
+            If the store has no such map, or there is no picture of it.
+        """
+        image_id, key, attention = self._explained(digest)
+        self._painted(digest)
+        self._looked_at(self._card(key).same, image_id)
+        self.areas(image_id, key, attention)
 
     def seen_size(self, image_id: int, key: str) -> tuple[int, int]:
         """Return width and height in px of what the model with this key sees of an image."""
@@ -172,9 +189,12 @@ class Media:
         return seen(open_image(self.warehouse.image(image_id).file), card.model, card.preprocess)
 
     def _seen(self, key: str, image_id: int) -> tuple[str, bytes]:
+        return "image/jpeg", self._looked_at(key, image_id)
+
+    def _look_at(self, key: str, image_id: int) -> bytes:
         # Fine enough for the colours of a region to be counted.
         picture = layers.shown(self.picture(image_id, key))
-        return "image/jpeg", render.encode(picture, "JPEG", quality=92, subsampling=0)
+        return render.encode(picture, "JPEG", quality=92, subsampling=0)
 
     def _card(self, key: str) -> _Card:
         card = self._cards(self.warehouse.generation).get(key)
@@ -218,6 +238,12 @@ class Media:
         if stored is None:
             raise UserError(f"There is no explanation {digest!r} in the cache.")
         return stored
+
+
+@lru_cache(KEPT_AREAS)
+def _areas(pixels: bytes, shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, ...]:
+    attention = np.frombuffer(pixels, np.float32).reshape(shape)
+    return tuple(layers.areas(layers.at_size(attention, size)))
 
 
 def signature(key: str, resource: str) -> str:

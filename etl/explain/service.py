@@ -182,6 +182,28 @@ class ExplanationService:
                     answers[i].set_result(found)
         return self._compute(answers, missing, progress, client, priority)
 
+    def known(self, requests: Sequence[Request]) -> list[Explanation | None]:
+        """Look for explanations in the store, and compute nothing.
+
+        Parameters
+        ----------
+        requests
+            What is looked for.
+
+        Returns
+        -------
+        list of Explanation or None
+            One a request; None where the store has no map, or the request cannot be answered.
+        """
+        found: list[Explanation | None] = []
+        known = self._catalogue.current()
+        for request in requests:
+            try:
+                found.append(self._kept.find(look_up(known, request)))
+            except VacpanelError:
+                found.append(None)
+        return found
+
     def request_file(
         self,
         file: Path,

@@ -454,3 +454,13 @@ def test_what_the_warehouse_says_is_asked_once_a_generation(service, models, fol
     publish(folder, force=True)
     assert service.request(request).done()
     assert asked
+
+
+def test_what_is_known_is_found_without_a_pass(service, models):
+    asked = [Request(models[0], 0, target=1), Request(models[0], 1, target=1), Request(models[0], 10**6)]
+    assert service.known(asked) == [None, None, None]
+    made = service.request(asked[1]).result(WAIT)
+    before = service.forwards
+    nothing, found, unanswerable = service.known(asked)
+    assert (nothing, unanswerable, found.digest, found.cached) == (None, None, made.digest, True)
+    assert service.forwards == before
