@@ -6,7 +6,11 @@ Classes, images and models are drawn (`benchmarks.synthetic`): models know more 
 and images differ in how hard they are, for all models alike; what a class is taken for are mostly its relatives, the
 same for all models up to some noise; confidences tell how often a model is right. All of it is written as the parts
 that an ETL writes, apart from features, then published. Without DIR a warehouse is made in a temporary folder, to see
-how long that takes. Images have no files unless `--pictures` says so, and no map can be computed for the models.
+how long that takes.
+
+Images have no files unless `--pictures` says so, and maps can be computed for no model but the first `--explainable`
+ones. These have real networks of random weights, as checkpoints in the warehouse's folder. What the warehouse says of
+them is drawn as for all models: answers, accuracies, layouts and costs are not those of the networks.
 """
 
 from __future__ import annotations
@@ -39,6 +43,9 @@ if TYPE_CHECKING:
 PICTURES = "pictures"
 """The image folder, in the warehouse's."""
 
+NETWORKS = "networks"
+"""The folder of checkpoints, in the warehouse's."""
+
 _WRITERS = 2  # threads: the disk is waited for most of the time
 
 
@@ -50,6 +57,7 @@ def synthesize(
     seed: int = 0,
     *,
     pictures: int = 0,
+    explainable: int = 0,
     image_layouts: bool = True,
     progress: Callable[[str], object] = str,
 ) -> Folder:
@@ -62,14 +70,21 @@ def synthesize(
     models, classes, images
         How many there are to be.
     seed
-        Same seed and sizes, same bytes of the parts.
+        Same seed and sizes, same bytes of the parts, but for the folder that they name.
     pictures
         How many image files to draw; the other images are links to these. Without, no image has a file.
+    explainable
+        How many models, the first ones, have a network that can be explained. All else about them stays drawn. Needs
+        pictures, and torch.
     image_layouts
         Whether models have image layouts; most of a large warehouse is these.
     progress
         Called with a line now and then.
     """
+    if not 0 <= explainable <= models:
+        raise ValueError(f"Of {models} models {explainable} cannot be explainable.")
+    if explainable and not pictures:
+        raise ValueError("Only images that have files can be explained; draw some pictures, too.")
     folder = Folder(path).create()
     if any(folder.parts.iterdir()):
         raise FileExistsError(f"{folder.root} holds a warehouse already.")
@@ -77,6 +92,10 @@ def synthesize(
     write_facts(folder, world, pictures)
     for number in range(models):
         model = SyntheticModel.of(world, number)
+        if number < explainable:
+            from benchmarks.synthetic.network import with_network  # brings torch along
+
+            model = with_network(model, world, folder.root / NETWORKS)
         write_model(folder, world, model, image_layout=image_layouts)
         progress(f"{model.card['label']}, {number + 1} of {models}")
     publish(folder)
@@ -168,6 +187,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", type=int, default=0, metavar="N", help="draw N image files; the others are links")
+    parser.add_argument(
+        "--explainable", type=int, default=0, metavar="N", help="give the first N models networks; needs --pictures"
+    )
     parser.add_argument("--no-image-layouts", action="store_true", help="leave the layouts of images out")
     options = parser.parse_args()
     print(machine("numpy", "pyarrow", "duckdb"))
@@ -181,6 +203,7 @@ def main() -> None:
                 options.images,
                 options.seed,
                 pictures=options.pictures,
+                explainable=options.explainable,
                 image_layouts=not options.no_image_layouts,
                 progress=lambda line: print(f"{time.perf_counter() - started:7.1f} s  {line}", flush=True),
             )

@@ -3,10 +3,13 @@
 Serves a warehouse with ``vacpanel serve``, opens it in headless Chromium, clicks, and times from the pointer's release
 to the last stroke on a canvas of a view. Two smaller pages with the same plots are clicked in turn with it: ``swap``,
 where all data are in the browser, and ``dynamic``, made of plain DynamicMaps. Every click must change what the views
-show. Without DIR a warehouse of one of the sizes is drawn first (`benchmarks.synthesize`). Maps are timed on the
-embedded demo, built unless `--demo` names it. Ends with status 1 if something takes longer than it may.
+show. Without DIR a warehouse of one of the sizes is drawn first (`benchmarks.synthesize`).
 
-Tables: clicks, paint, start, cached, threshold.
+Maps of 13 models are timed on the same warehouse, which must have so many that can be explained; one drawn with
+``--explainable 13 --pictures 500`` has. With `--demo` the embedded demo takes its place for them, built unless a folder
+is named. Ends with status 1 if something takes longer than it may.
+
+Tables: clicks, paint, start; of maps: cached, threshold.
 """
 
 from __future__ import annotations
@@ -26,12 +29,14 @@ from benchmarks.synthesize import synthesize
 from benchmarks.timing import machine
 from benchmarks.ui.chromium import chromium
 from benchmarks.ui.clicks import by_view, click_through, report
-from benchmarks.ui.explaining import drag_threshold, show_cached
+from benchmarks.ui.explaining import EXPLAINED, drag_threshold, models_and_images, show_cached
 from benchmarks.ui.loading import first_paints, starts
 from benchmarks.ui.plots import INTERACTIONS
+from warehouse.errors import UserError
 
 TABLES = ("clicks", "paint", "start", "cached", "threshold")
-PICTURES = 200
+OF_MAPS = {"cached", "threshold"}
+PICTURES = 500  # enough that no two of the images that are explained are links to one file
 FRAME, CACHED = 33.0, 150.0  # ms
 
 
@@ -93,27 +98,78 @@ def start(warehouse: str, size: Size, options: argparse.Namespace, log: Path) ->
     return ["start"] if max(times) > size.start else []
 
 
-def cached(demo: str, options: argparse.Namespace, served: Served) -> list[str]:
+def cached(warehouse: str, options: argparse.Namespace, served: Served) -> list[str]:
     """Show maps from the store."""
     with chromium() as browser:
-        shown = show_cached(browser, served.app, demo, options.clicks)
-    print(f"\ncached explanations of 13 models, ms (bar {CACHED:.0f}; {shown.maps} near the screen): ", end="")
+        shown = show_cached(browser, served.app, warehouse, options.clicks)
+    print(f"\ncached explanations of {EXPLAINED} models, ms (bar {CACHED:.0f}; {shown.maps} near the screen): ", end="")
     print(f"{quantiles(shown.times) if shown.times else 'none'}, {shown.failed} failed")
     missed = ["cached explanation"] if not shown.times or np.quantile(shown.times, 0.95) > CACHED else []
     return missed + (["cached explanation: some did not come"] if shown.failed else [])
 
 
-def threshold(demo: str, served: Served) -> list[str]:
+def threshold(warehouse: str, served: Served) -> list[str]:
     """Drag the threshold."""
     with chromium() as browser:
         try:
-            drag = drag_threshold(browser, served.app, demo)
+            drag = drag_threshold(browser, served.app, warehouse)
         except RuntimeError as error:
             print(f"\nthreshold: {error}")
             return [f"threshold: {error}"]
-    print(f"\nthreshold dragged, {drag.pictures} pictures of 13 maps, {len(drag.paints)} repaints, {drag.socket} bytes")
+    what = f"{drag.pictures} pictures of {EXPLAINED} maps, {len(drag.paints)} repaints, {drag.socket} bytes"
+    print(f"\nthreshold dragged, {what}")
     print(f"repaint, ms (bar {FRAME:.0f}): {quantiles(drag.paints)}\nbetween frames, ms: {quantiles(drag.frames)}")
     return ["threshold"] if max(np.quantile(times, 0.95) for times in (drag.paints, drag.frames)) > FRAME else []
+
+
+def time_pages(size: Size, options: argparse.Namespace, folder: Path) -> list[str]:
+    """Print the tables of clicks and pages that are asked for; return what took too long."""
+    missed = []
+    if "start" in options.tables:
+        missed += start(options.warehouse, size, options, folder / "start.txt")
+    if {"clicks", "paint"} & options.tables:
+        with ExitStack() as stack:
+            served = stack.enter_context(dashboard(options.warehouse, folder / "server.txt"))
+            if "paint" in options.tables:
+                missed += paint(size, options, served)
+            if "clicks" in options.tables:
+                missed += clicks(options.warehouse, size, options, served, stack)
+            missed += flaws(served)
+    return missed
+
+
+def time_maps(options: argparse.Namespace, folder: Path) -> list[str]:
+    """Print the tables of maps that are asked for; return what took too long."""
+    missed = []
+    if OF_MAPS & options.tables:
+        print(f"\nmaps of {options.explained}", flush=True)
+        with dashboard(options.explained, folder / "maps.txt") as served:
+            if "threshold" in options.tables:
+                missed += threshold(options.explained, served)
+            if "cached" in options.tables:
+                missed += cached(options.explained, options, served)
+            missed += flaws(served)
+    return missed
+
+
+def flaws(served: Served) -> list[str]:
+    """Return what the server complained about."""
+    return [f"server, {often} times: {flaw}" for flaw, often in served.flaws().items()]
+
+
+def find_warehouses(size: Size, options: argparse.Namespace, folder: Path) -> None:
+    """Make the warehouses that are needed and not named; set ``warehouse`` and ``explained``."""
+    of_maps = OF_MAPS & options.tables
+    options.explained = options.demo or build_demo(folder / "demo") if of_maps and options.demo is not None else None
+    if options.warehouse is None and (options.explained is None or options.tables - OF_MAPS):
+        sizes = size.models, size.classes, size.images
+        options.warehouse = str(synthesize(folder / "drawn", *sizes, pictures=PICTURES, explainable=EXPLAINED).root)
+    options.explained = options.explained or options.warehouse
+    if of_maps:
+        try:
+            models_and_images(options.explained, 1)
+        except UserError as error:
+            sys.exit(f"{error} Name another warehouse with --demo, or leave out the tables of maps.")
 
 
 def build_demo(folder: Path) -> str:
@@ -128,7 +184,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("warehouse", nargs="?", metavar="DIR", help="a warehouse; drawn by default")
     parser.add_argument("--size", choices=SIZES, default="13", help="what is drawn, and which bars apply")
     parser.add_argument("--tables", default=",".join(TABLES), help="some of %(default)s")
-    parser.add_argument("--demo", metavar="DIR", help="a warehouse whose models can be explained; built by default")
+    parser.add_argument(
+        "--demo", nargs="?", const="", metavar="DIR", help="time maps on the embedded demo, in DIR or built"
+    )
     parser.add_argument("--clicks", type=int, default=200, help="of each kind, on the dashboard")
     parser.add_argument(
         "--others", type=int, help="of each kind, on each page that is compared with; as many by default"
@@ -138,9 +196,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--alone", action="store_true", help="leave out the pages that are compared with")
     parser.add_argument("--viewport", default="1440x900", metavar="WxH")
     options = parser.parse_args()
-    options.tables = options.tables.split(",")
+    options.tables = set(options.tables.split(","))
     options.others = options.clicks if options.others is None else options.others
-    if unknown := set(options.tables) - set(TABLES):
+    if unknown := options.tables - set(TABLES):
         parser.error(f"There is no table {', '.join(sorted(unknown))}.")
     options.viewport = tuple(map(int, options.viewport.split("x")))
     return options
@@ -148,32 +206,13 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    size, tables, missed = SIZES[options.size], set(options.tables), []
+    size = SIZES[options.size]
     print(machine("panel", "bokeh", "holoviews", "duckdb", "playwright"), flush=True)
-    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
-        folder = Path(temporary)
-        if tables & {"clicks", "paint", "start"}:
-            if options.warehouse is None:
-                drawn = synthesize(folder / "drawn", size.models, size.classes, size.images, pictures=PICTURES)
-                options.warehouse = str(drawn.root)
+    with tempfile.TemporaryDirectory() as temporary:
+        find_warehouses(size, options, Path(temporary))
+        if options.warehouse is not None:
             print(f"{options.warehouse}, bars for {size.models} x {size.classes} x {size.images:,}", flush=True)
-        if "start" in tables:
-            missed += start(options.warehouse, size, options, folder / "start.txt")
-        if tables & {"clicks", "paint"}:
-            served = stack.enter_context(dashboard(options.warehouse, folder / "server.txt"))
-            if "paint" in tables:
-                missed += paint(size, options, served)
-            if "clicks" in tables:
-                missed += clicks(options.warehouse, size, options, served, stack)
-            missed += [f"server, {often} times: {flaw}" for flaw, often in served.flaws().items()]
-        if tables & {"cached", "threshold"}:
-            demo = options.demo or build_demo(folder / "demo")
-            served = stack.enter_context(dashboard(demo, folder / "demo.txt"))
-            if "threshold" in tables:
-                missed += threshold(demo, served)
-            if "cached" in tables:
-                missed += cached(demo, options, served)
-            missed += [f"server, {often} times: {flaw}" for flaw, often in served.flaws().items()]
+        missed = time_pages(size, options, Path(temporary)) + time_maps(options, Path(temporary))
     print(f"\n{machine()}")
     if missed:
         sys.exit("Missed: " + "; ".join(missed))

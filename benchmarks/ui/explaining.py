@@ -1,26 +1,32 @@
 """Maps on the screen: how soon those appear that were computed before, and how they follow the threshold.
 
-Needs a warehouse whose models can be explained, such as the embedded demo's. The page repaints maps by itself while the
-threshold is dragged and notes what that takes in ``vacpanelFrames`` (`vacpanel/browser/maps.js`).
+Needs a warehouse with 13 models that can be explained, drawn with networks or the embedded demo. The page repaints maps
+by itself while the threshold is dragged and notes what that takes in ``vacpanelFrames`` (`vacpanel/browser/maps.js`).
 """
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import warehouse
 from benchmarks.ui.chromium import LIMIT, QUIET, Visit
+from warehouse.errors import UserError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
     from playwright.sync_api import Browser
 
 METHOD = "grad-cam"
+EXPLAINED = 13
+"""Models that are explained at once, which the bars are for."""
+
 SLIDER = "Threshold of attention"
 THUMB = ".vac-explanations button.thumb"
 RUN = re.compile("^Explain ")
@@ -71,15 +77,53 @@ class Drag:
 
 
 def models_and_images(path: str | Path, count: int) -> tuple[list[str], list[tuple[int, list[int]]]]:
-    """Return all models, and classes with images of each, so many images altogether at least."""
+    """Choose what is explained.
+
+    Parameters
+    ----------
+    path
+        Of the warehouse.
+    count
+        So many images, unless there are fewer.
+
+    Returns
+    -------
+    list of str
+        The first models that can be explained.
+    list of (int, list of int)
+        Classes with images of each that have files, so many altogether at least.
+
+    Raises
+    ------
+    UserError
+        If there is no warehouse, or there are too few such models, or no such images.
+    """
     classes: list[tuple[int, list[int]]] = []
     with warehouse.open(path) as opened:
-        models = [str(model) for model in opened.models()["model"]]
+        models = list(islice(_explainable(map(str, opened.models()["model"])), EXPLAINED))
         table = opened.classes()
         for class_id in table["class_id"][table["images"] > 0].tolist():
-            if sum(len(images) for _, images in classes) < count:
-                classes.append((class_id, opened.images_of(class_id, IN_THE_STRIP)["image_id"].tolist()))
+            if sum(len(images) for _, images in classes) >= count:
+                break
+            strip = opened.images_of(class_id, IN_THE_STRIP)
+            rows = zip(strip["image_id"].tolist(), strip["root"], strip["path"], strict=True)
+            if images := [image_id for image_id, root, file in rows if Path(root, file).is_file()]:
+                classes.append((class_id, images))
+    if len(models) < EXPLAINED:
+        raise UserError(f"{path} has {len(models)} models that can be explained, {EXPLAINED} are needed.")
+    if not classes:
+        raise UserError(f"No image of {path} has a file.")
     return models, classes
+
+
+def _explainable(models: Iterable[str]) -> Iterator[str]:
+    """Yield the models that somebody provides, and whose checkpoints are there."""
+    from etl.models import resolve
+
+    for model in models:
+        with suppress(UserError):
+            resolve(model).fingerprint()
+            yield model
 
 
 def compute(path: str | Path, models: list[str], images: list[int]) -> None:
@@ -121,7 +165,7 @@ def show_cached(browser: Browser, address: str, path: str | Path, count: int) ->
 
 
 def drag_threshold(browser: Browser, address: str, path: str | Path) -> Drag:
-    """Show the maps of all models on one image and drag the threshold to and fro."""
+    """Show the maps of the models on one image and drag the threshold to and fro."""
     models, [(class_id, [image, *_]), *_] = models_and_images(path, 1)
     compute(path, models, [image])
     with _task(browser, address, models, class_id, image) as visit:

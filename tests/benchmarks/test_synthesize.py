@@ -13,6 +13,9 @@ import warehouse
 from benchmarks.synthesize import synthesize
 from benchmarks.synthetic.world import World, class_table
 from etl.classes import imagenet
+from etl.explain.requests import Request
+from etl.explain.service import ExplanationService
+from warehouse.errors import UserError
 from warehouse.folder import Folder
 
 MODELS, CLASSES, IMAGES = 5, 100, 3000
@@ -23,6 +26,11 @@ def drawn(tmp_path_factory):
     folder = synthesize(tmp_path_factory.mktemp("drawn") / "w", MODELS, CLASSES, IMAGES, seed=3, pictures=7)
     with warehouse.open(folder.root) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def with_networks(tmp_path_factory):
+    return synthesize(tmp_path_factory.mktemp("drawn") / "n", 3, 20, 60, seed=3, pictures=4, explainable=2)
 
 
 def _columns(opened, query):
@@ -161,6 +169,56 @@ def test_same_seed_same_bytes(drawn, tmp_path):
 
 def _table(opened):
     return (Folder(opened.root).parts / "classes" / "_" / "table.parquet").read_bytes()
+
+
+def test_the_first_models_can_be_explained(with_networks):
+    with warehouse.open(with_networks.root) as opened:
+        models = [opened.model_row(name) for name in opened.models()["model"]]
+    explainable = [model for model in models if model.source == "torchvision"]
+    assert len(explainable) == 2
+    with ExplanationService(with_networks.root) as service:
+        maps = [service.request(Request(model.model, image)).result(60) for model in explainable for image in (0, 1)]
+        [other] = {model.model for model in models} - {model.model for model in explainable}
+        with pytest.raises(UserError, match="synthetic"):
+            service.request(Request(other, 0)).result(60)
+    for found in maps:
+        assert not found.flags
+        assert found.map.std() > 0.1
+    assert len({found.map.tobytes() for found in maps}) == 4
+    assert all(model.layer and model.preprocess for model in explainable)
+
+
+def test_networks_come_from_the_seed_and_change_nothing_else(with_networks, tmp_path):
+    def networks(folder):
+        return {file.name: file.read_bytes() for file in (folder.root / "networks").iterdir()}
+
+    def said(folder):
+        with warehouse.open(folder.root) as opened:
+            columns = "label, family, parameters, flops, image_id, class_id_5, confidence_5, true_confidence"
+            return opened.sql(f"SELECT {columns} FROM predictions JOIN models USING (model) ORDER BY ALL").fetchall()
+
+    again = synthesize(tmp_path / "again", 3, 20, 60, seed=3, pictures=4, explainable=2)
+    without = synthesize(tmp_path / "without", 3, 20, 60, seed=3, pictures=4)
+    assert networks(again) == networks(with_networks)
+    assert len(set(networks(again).values())) == 2
+    assert not (without.root / "networks").exists()
+    assert said(without) == said(with_networks)
+
+
+def test_what_cannot_be_explained_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="files"):
+        synthesize(tmp_path / "w", 2, 20, 60, explainable=1)
+    with pytest.raises(ValueError, match="Of 2 models 3"):
+        synthesize(tmp_path / "w", 2, 20, 60, pictures=4, explainable=3)
+    assert not (tmp_path / "w").exists()
+
+
+def test_only_networks_need_torch(tmp_path):
+    program = (
+        "import sys; from benchmarks.synthesize import synthesize;"
+        f"synthesize({str(tmp_path / 'w')!r}, 1, 20, 60, pictures=1); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_a_thousand_classes_are_imagenets():
