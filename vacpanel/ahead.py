@@ -1,78 +1,90 @@
-"""Pictures of maps that somebody is about to ask for, painted while they move the pointer to the button.
+"""Maps that somebody is about to ask for: looked up as soon as the task is known, so that the page has their pictures.
 
-What the store has is shown at once when a task is run, and what takes longest about it is to paint. As soon as images
-are chosen, the task is known: its pictures can be painted then. Nothing is computed for it.
+What the store has is shown when a task is run, and what takes longest then is to paint and to fetch pictures. Once
+images are picked it is known which: the page can have them before the pointer is on the button. Nothing is computed.
 """
 
 from __future__ import annotations
 
-import threading
-from contextlib import suppress
+import asyncio
 from typing import TYPE_CHECKING
 
+import panel as pn
+
 from vacpanel import serving
+from vacpanel.facts import known
 from warehouse import VacpanelError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
-    from etl.explain.requests import Target
+    from etl.explain.requests import Explanation, Target
+    from vacpanel.controller import Task
     from warehouse import Warehouse
 
 AFTER = 0.1
-"""Seconds from a choice until painting begins: what the choice itself changes on the page comes first."""
-MOST = 24
-"""Maps of a task that are painted; of a longer one, what is seen first."""
+"""Seconds from a choice until it is followed: what the choice itself changes on the page comes first."""
+MOST = 16
+"""Maps of a task that are looked up; of a longer one, those that are seen first."""
 
 
 class Ahead:
-    """Paints the pictures of one session's next task.
+    """Looks for the maps of one session's next task.
 
     Parameters
     ----------
     warehouse
         Whose maps are shown.
+    tell
+        Called with the maps that the store has, in the order of the task, if no other task is expected by then.
     """
 
-    def __init__(self, warehouse: Warehouse) -> None:
+    def __init__(self, warehouse: Warehouse, tell: Callable[[list[Explanation]], None]) -> None:
         self._warehouse = warehouse
-        self._timer: threading.Timer | None = None
+        self._tell = tell
+        self._turn = 0
 
-    def expect(
-        self, maps: Sequence[tuple[str, int, str]], parameters: dict[str, dict[str, object]], target: Target
-    ) -> None:
-        """Paint what the store has of these maps, soon and in another thread, and forget what was expected before.
+    def expect(self, task: Task, parameters: dict[str, dict[str, object]], target: Target) -> None:
+        """Look for the maps of this task soon, and forget what was expected before.
 
         Parameters
         ----------
-        maps
-            Model, image and method of each; none when nothing is expected.
+        task
+            What Run would do; one without maps when nothing is expected.
         parameters, target
-            As a task has them.
+            As it would be run.
         """
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if maps:
-            # The thread knows nothing of the session, which may end meanwhile.
-            given = (self._warehouse, list(maps[:MOST]), parameters, target)
-            self._timer = threading.Timer(AFTER, _paint, given)
-            self._timer.daemon = True
-            self._timer.start()
+        self._turn += 1
+        turn = self._turn
+
+        async def look() -> None:
+            await asyncio.sleep(AFTER)
+            if turn == self._turn:
+                found = await asyncio.to_thread(_look, self._warehouse, task, parameters, target)
+                if found and turn == self._turn:
+                    self._tell(found)
+
+        if task.maps:
+            pn.state.execute(look)
 
 
-def _paint(
-    warehouse: Warehouse,
-    maps: list[tuple[str, int, str]],
-    parameters: dict[str, dict[str, object]],
-    target: Target,
-) -> None:
-    with suppress(VacpanelError, OSError):  # whoever runs the task is told
+def _look(
+    warehouse: Warehouse, task: Task, parameters: dict[str, dict[str, object]], target: Target
+) -> list[Explanation]:
+    """Return what the store has, everything else at hand that its rows will say.
+
+    Loads the explanation engine, which takes seconds when nobody has yet.
+    """
+    media = serving.media_of(warehouse)
+    try:
+        facts = known(warehouse, task.models, task.images)
         service = serving.explanation_service(warehouse)
-        media = serving.media_of(warehouse)
         from etl.explain.requests import Request
 
-        asked = [Request(*one, target, parameters.get(one[-1], {})) for one in maps]
-        for found in service.known(asked):
-            if found is not None:
-                media.paint(found.digest)
+        asked = [Request(*one, target, parameters.get(one[-1], {})) for one in task.maps[:MOST]]
+        found = [map_ for map_ in service.known(asked) if map_ is not None]
+        for map_ in found:
+            media.areas(map_.image_id, facts[map_.model, map_.image_id]["key"], map_.map)
+    except (VacpanelError, OSError):  # whoever runs the task is told
+        return []
+    return found

@@ -18,8 +18,7 @@ from uuid import uuid4
 import param
 
 from vacpanel import serving
-from vacpanel.ahead import Ahead
-from vacpanel.media import by_address
+from vacpanel.facts import known
 from vacpanel.words import count, flag_words
 from warehouse import UserError, VacpanelError
 
@@ -41,7 +40,7 @@ UPDATE_EVERY = 0.25  # s between two looks at what the service made: what is sho
 ANSWERED_AT_ONCE = 0.05  # s to wait for maps from the store before rows are shown without, and a bar
 _CONTROLLER = "_vacpanel_controller"
 # What a task follows from.
-_ASKED = ["model", "models", "classes", "images", "methods", "parameters", "target", "filter"]
+ASKED = ["model", "models", "classes", "images", "methods", "parameters", "target", "filter"]
 
 
 @dataclass(frozen=True)
@@ -130,9 +129,7 @@ class Controller(param.Parameterized):
         self._run: _Run | None = None
         self._answered: _Run | None = None
         self._client = uuid4().hex  # the engine shares its time fairly between sessions
-        self._ahead = Ahead(warehouse)
-        state.param.watch(self._selection_changed, _ASKED)
-        state.param.watch(self._expect_task, _ASKED)
+        state.param.watch(self._selection_changed, ASKED)
 
     @classmethod
     def of(cls, warehouse: Warehouse, state: Selection) -> Controller:
@@ -177,7 +174,7 @@ class Controller(param.Parameterized):
         if task.problem:
             self.message = task.problem
             return
-        run = self._run = self._answered = _Run(task, *self._how())
+        run = self._run = self._answered = _Run(task, *self.how())
         try:
             await self._follow(run)
         except VacpanelError as error:
@@ -194,7 +191,7 @@ class Controller(param.Parameterized):
         asking = asyncio.create_task(
             asyncio.to_thread(lambda: run.ask(serving.explanation_service(self.warehouse), self._client))
         )
-        looking = asyncio.create_task(asyncio.to_thread(_facts, self.warehouse, run.task))
+        looking = asyncio.create_task(asyncio.to_thread(known, self.warehouse, run.task.models, run.task.images))
         await asyncio.wait([asking, looking], timeout=ANSWERED_AT_ONCE)
         if self._run is run:
             there = looking.done() and run.answered  # before anybody could read that it is awaited
@@ -239,7 +236,7 @@ class Controller(param.Parameterized):
         task = self.task()
         if task.problem:
             raise UserError(task.problem)
-        run, facts = _Run(task, *self._how()), _facts(self.warehouse, task)
+        run, facts = _Run(task, *self.how()), known(self.warehouse, task.models, task.images)
         rows = [Row(*asked, facts=facts[asked[:2]]) for asked in task.maps]
         try:
             run.ask(serving.explanation_service(self.warehouse), self._client)
@@ -290,7 +287,8 @@ class Controller(param.Parameterized):
             run.withdraw()
         self.param.update(busy=False, running=0.0, **left)
 
-    def _how(self) -> tuple[dict[str, dict[str, Any]], Target]:
+    def how(self) -> tuple[dict[str, dict[str, Any]], Target]:
+        """Return parameters by method, and the target, as a task would have them."""
         return dict(self.state.parameters), cast("Target", self.state.target_class)
 
     def _selection_changed(self, *_: param.parameterized.Event) -> None:
@@ -299,13 +297,8 @@ class Controller(param.Parameterized):
             return
         task = self.task()
         asked = self._answered
-        if (task.maps, self._how()) != (asked.task.maps, asked.how):
+        if (task.maps, self.how()) != (asked.task.maps, asked.how):
             self.clear()
-
-    def _expect_task(self, *_: param.parameterized.Event) -> None:
-        """Have pictures of the next task painted, once it is known what images it is about."""
-        task = self.task() if self.state.images and by_address() else Task()
-        self._ahead.expect([] if task.problem else task.maps, *self._how())
 
 
 class _Run:
@@ -380,36 +373,3 @@ def _finished(row: Row, future: Future[Explanation]) -> Row:
         attention=result.map,
         facts=row.facts | found,
     )
-
-
-def _facts(warehouse: Warehouse, task: Task) -> dict[tuple[str, int], dict[str, Any]]:
-    """Return what the warehouse knows of the task's models and images, by pair."""
-    models = {model: warehouse.model_row(model) for model in task.models}
-    images = {image_id: warehouse.image(image_id) for image_id in task.images}
-    tally = warehouse.tally()
-    on_class = {
-        (str(model), class_id): float(top1)
-        for class_id in {image.class_id for image in images.values()}
-        for model, top1 in zip(*(tally.on_class(class_id)[name] for name in ("model", "top1")), strict=True)
-    }
-    facts: dict[tuple[str, int], dict[str, Any]] = {
-        (model, image_id): {
-            "label": row.label,
-            "key": row.key,
-            "top1": row.top1,
-            "class_id": image.class_id,
-            "class_name": image.class_name,
-            "class_top1": on_class.get((model, image.class_id)),
-        }
-        for model, row in models.items()
-        for image_id, image in images.items()
-    }
-    said = warehouse.predictions(task.models, task.images)
-    for at, pair in enumerate(zip(map(str, said["model"]), map(int, said["image_id"]), strict=True)):
-        facts[pair] |= {
-            "predicted_class_id": int(said["predicted_class_id"][at]),
-            "predicted_class_name": str(said["predicted_class_name"][at]),
-            "confidence": float(said["confidence"][at]),
-            "correct": bool(said["correct"][at]),
-        }
-    return facts

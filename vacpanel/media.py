@@ -105,19 +105,6 @@ class Media:
         pixels = np.ascontiguousarray(attention, dtype=np.float32)
         return list(_areas(pixels.tobytes(), pixels.shape, self.seen_size(image_id, key)))
 
-    def paint(self, digest: str) -> None:
-        """Have at hand what the page shows of a map in the store: the map, what lies below it, and its areas.
-
-        Raises
-        ------
-        UserError
-            If the store has no such map, or there is no picture of it.
-        """
-        image_id, key, attention = self._explained(digest)
-        self._painted(digest)
-        self._looked_at(self._card(key).same, image_id)
-        self.areas(image_id, key, attention)
-
     def seen_size(self, image_id: int, key: str) -> tuple[int, int]:
         """Return width and height in px of what the model with this key sees of an image."""
         geometry = self._card(key).geometry

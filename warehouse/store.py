@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 KEPT_TABLES = 256  # the layout of 1000 classes takes 40 KB
 KEPT_TALLIES = 64  # 50 models and 1000 classes take 1 MB each, rates included
 KEPT_RESTRICTED = 16  # what is left of a tally is found in a millisecond, but all views of a page ask for it
+KEPT_ANSWERS = 32  # what some models say of some images: 13 models and 24 images take 30 KB
+KEPT_IMAGES = 1024  # rows
 IMAGES_ASKED_FOR = 256  # of several classes at once; a view and the task over the same classes share the answer
 
 
@@ -71,6 +73,8 @@ class Warehouse(Reader):
         self._rows_of_models = lru_cache(1)(self._read_models)
         self._kept = lru_cache(KEPT_TABLES)(self._read_only)
         self._images = lru_cache(KEPT_TALLIES)(self._first_images)
+        self._answers = lru_cache(KEPT_ANSWERS)(self._read_answers)
+        self._rows_of_images = lru_cache(KEPT_IMAGES)(self._read_image)
 
     # Models and classes ------------------------------------------------------------------------------------
 
@@ -321,10 +325,13 @@ class Warehouse(Reader):
         WarehouseError
             If the warehouse has no such image, or it was skipped.
         """
+        return self._rows_of_images(self.generation, int(image_id))
+
+    def _read_image(self, generation: int, image_id: int) -> ImageRow:  # noqa: ARG002
         row = self._row(
             "SELECT image_id, root, path, i.class_id, class_name, root_class, width, height, sha256"
             " FROM images AS i JOIN classes AS c ON c.class_id = i.class_id WHERE image_id = ?",
-            [int(image_id)],
+            [image_id],
         )
         if row is None:
             raise WarehouseError(f"This warehouse has no image {image_id}.")
@@ -336,7 +343,11 @@ class Warehouse(Reader):
         Columns: model, label, image_id, class_id, class_name, predicted_class_id, predicted_class_name,
         confidence, true_confidence, true_rank, correct. Pairs without a prediction have no row.
         """
-        return self._columns(
+        return dict(self._answers(self.generation, tuple(map(str, models)), tuple(_integers(image_ids))))
+
+    def _read_answers(self, generation: int, models: tuple[str, ...], image_ids: tuple[int, ...]) -> Columns:
+        return self._read_only(
+            generation,
             "SELECT p.model, m.label, p.image_id, p.class_id, c.class_name, p.predicted_class_id,"
             " g.class_name AS predicted_class_name, p.confidence, p.true_confidence, p.true_rank, p.correct"
             " FROM predictions AS p JOIN models AS m ON m.model = p.model"
@@ -344,7 +355,7 @@ class Warehouse(Reader):
             " JOIN classes AS g ON g.class_id = p.predicted_class_id"
             " WHERE list_contains(?::VARCHAR[], p.model) AND list_contains(?::INTEGER[], p.image_id)"
             " ORDER BY p.image_id, p.model",
-            [[str(model) for model in models], _integers(image_ids)],
+            (list(models), list(image_ids)),
         )
 
 

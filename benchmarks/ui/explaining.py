@@ -139,7 +139,8 @@ def compute(path: str | Path, models: list[str], images: list[int]) -> None:
 def show_cached(browser: Browser, address: str, path: str | Path, count: int) -> Shown:
     """Press the button again and again, for another image each time, whose maps were computed before.
 
-    Every picture comes from the server: the browser has seen none of them.
+    The browser has seen none of the pictures until the image is picked. From then until the button is pressed half a
+    second passes, as it does where a hand moves the pointer, and the page uses it.
     """
     models, classes = models_and_images(path, count)
     compute(path, models, [image for _, images in classes for image in images])

@@ -82,6 +82,33 @@ def _element(heatmap):
     return heatmap.locator("vac-map").element_handle()
 
 
+def test_maps_in_the_store_are_on_the_page_before_the_button_is_pressed(page, server):
+    query = "models=demo:resnet18,demo:squeezenet1_1&classes=3"
+    explain = _open(page, server, query, "Explain 2 models")
+    thumb = page.locator(".vac-explanations button.thumb").nth(1)
+    thumb.click()
+    explain.click()
+    expect(page.get_by_text(re.compile("2 maps in"))).to_be_visible(timeout=120_000)
+    maps = {_layers(_heatmap(page, row)) for row in range(2)}
+
+    asked: list[str] = []
+    page.on("request", lambda request: asked.extend(address for address in maps if request.url.endswith(address)))
+    page.goto("about:blank")
+    _open(page, server, query, "Explain 2 models")
+    assert asked == []
+    thumb.click()
+    for _ in range(100):
+        if len(asked) == len(maps):
+            break
+        page.wait_for_timeout(100)
+    assert set(asked) == maps
+    page.wait_for_timeout(500)
+    before = len(asked)
+    explain.click()
+    expect(page.locator(f"{DONE} vac-map[data-kind='heatmap'][data-ready]")).to_have_count(2)
+    assert len(asked) == before
+
+
 def test_a_changed_selection_stops_the_task_and_clears_the_table(page, server):
     _open(page, server, f"models=demo:resnet18&classes=1&images=5&{LONG}", "Explain 1 model").click()
     expect(_heatmap(page, 0).locator(".badge")).to_have_text(re.compile("preview"), timeout=120_000)

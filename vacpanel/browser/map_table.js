@@ -30,6 +30,7 @@ export function render({ model }) {
   const lines = new Map() // table rows by key, made once
   const filters = {}
   let order = [], shown = [], search = "", sort = null, limit = ROWS_AT_ONCE, dialog = null
+  let side = null // of the heatmaps that were shown last
 
   // Frame ----------------------------------------------------------------------------------------------------------
 
@@ -389,7 +390,12 @@ export function render({ model }) {
   }
 
   function receive(message) {
+    if (message.expected) {
+      maps.expect(message.expected, side)
+      return
+    }
     if (message.order) {
+      side = [...lines.values()][0]?.element.querySelector("vac-map[data-kind=heatmap]")?.side ?? side
       order = message.order
       limit = ROWS_AT_ONCE
       for (const key of rows.keys()) if (!order.includes(key)) { rows.delete(key); lines.delete(key) }

@@ -107,6 +107,22 @@ function makeMaps() {
     return image
   }
 
+  // Maps that are likely to be shown next, fetched and decoded while nobody waits; the pictures are held, so that the
+  // browser keeps them. `side` as for `decode`, if it is known.
+  let expected = []
+
+  async function expect(sources, side) {
+    const images = (expected = [...new Set(sources.flatMap(({ picture, layers }) => [picture, layers]))].map(
+      (address) => Object.assign(new Image(), { fetchPriority: "low", src: address })))
+    for (const source of sources) {
+      await idle()
+      if (expected !== images) return
+      await decode(source, side).catch(() => {}) // whoever shows it will find out
+    }
+  }
+
+  const idle = () => new Promise((go) => (globalThis.requestIdleCallback ?? setTimeout)(() => go()))
+
   // The browser asks for an address once, however many want it.
   function begin({ picture, layers }) {
     if (!layers) return
@@ -370,5 +386,5 @@ function makeMaps() {
 
   const percent = (fraction, digits = 0) => `${(100 * fraction).toFixed(digits)}\u00a0%`
 
-  return { group, element, begin, legend, percent, stepOf, frames }
+  return { group, element, begin, expect, legend, percent, stepOf, frames }
 }

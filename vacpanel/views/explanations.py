@@ -8,7 +8,8 @@ import panel as pn
 import param
 
 from vacpanel import methods, render, serving
-from vacpanel.controller import Controller, Row
+from vacpanel.ahead import Ahead
+from vacpanel.controller import ASKED, Controller, Row, Task
 from vacpanel.explained import rows_frame
 from vacpanel.media import by_address
 from vacpanel.notebook import afterwards, hold
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import polars as pl
     from panel.viewable import Viewable
 
+    from etl.explain.requests import Explanation
     from vacpanel.state import Selection
     from warehouse import Warehouse
 
@@ -132,6 +134,7 @@ class Explanations(View):
         self._shown: list[Row] = []
         self._example_maps: list[tuple[str, str, str, int]] = []  # method, digest, model and image
         self._example_says = ""
+        self._ahead = Ahead(self.warehouse, self._known)
         self.controller.param.watch(self._rows_changed, "rows")
         self._load()
 
@@ -339,6 +342,29 @@ class Explanations(View):
     def _target(self) -> str:
         target = self.state.target_class
         return f"“{self._names.get(target, target)}”" if isinstance(target, int) else f"the {target} class"
+
+    # -- before the button is pressed -------------------------------------------------------------------------------
+
+    @param.depends(*(f"state.{name}" for name in ASKED), watch=True)
+    def _expect_task(self) -> None:
+        """Look for maps of the next task, once images are picked."""
+        task = self.controller.task() if self.state.images and by_address() else Task()
+        self._ahead.expect(task, *self.controller.how())
+
+    def _known(self, found: list[Explanation]) -> None:
+        """Have the page fetch the pictures of maps that the store has."""
+        keys = {model: self.warehouse.model_row(model).key for model in {map_.model for map_ in found}}
+        with hold():
+            self._table.expect(
+                [
+                    {
+                        "picture": self._media.seen(map_.image_id, keys[map_.model]),
+                        "layers": self._media.layers(map_.digest),
+                    }
+                    for map_ in found
+                    if map_.map.any()
+                ]
+            )
 
     # -- the table --------------------------------------------------------------------------------------------------
 

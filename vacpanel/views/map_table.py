@@ -53,6 +53,10 @@ class MapTable(Component):
         self.rows |= {key: self.rows[key] | row for key, row in rows.items()}
         self._send_msg({"rows": rows})
 
+    def expect(self, maps: list[dict[str, str]]) -> None:
+        """Have the page fetch maps that rows are likely to show next: dictionaries of ``picture`` and ``layers``."""
+        self._send_msg({"expected": maps})
+
     def on_pin(self, action: Callable[[str], None]) -> None:
         """Call `action` with the key of a row whose model is to be pinned."""
         self._pin = action
