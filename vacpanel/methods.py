@@ -11,10 +11,13 @@ import inspect
 import types
 import typing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from etl.plugins import METHODS, load, plugins
 from vacpanel.words import count
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TYPICAL_CHANNELS = 1280  # of an explained layer, for the price of a method that scores every channel
 LONG = 50  # forward passes: seconds on a CPU
@@ -35,6 +38,11 @@ _BUILT_IN = {
 def title(name: str) -> str:
     """Return a method's name as its paper prints it; plug-ins go by the name of their entry point."""
     return _BUILT_IN[name][0] if name in _BUILT_IN else name
+
+
+def described(name: str, given: Mapping[str, Any]) -> str:
+    """Return a method's name with the parameters that it was given."""
+    return ", ".join([title(name), *(f"{parameter} {value}" for parameter, value in given.items())])
 
 
 def price(name: str) -> str:

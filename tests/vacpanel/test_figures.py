@@ -13,8 +13,9 @@ from PIL import Image
 from tests.vacpanel.rows import MODELS, a_row, finished
 from vacpanel import layers, render
 from vacpanel.state import Selection
-from vacpanel.views.explanations import Explanations, _key
+from vacpanel.views.explanations import Explanations
 from vacpanel.views.figures import NOTHING, matrix, shaded
+from vacpanel.views.map_rows import key_of
 from vacpanel.views.similarity import KNOWN
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -52,13 +53,13 @@ def test_the_table_has_what_the_page_has_in_its_order(view, opened):
     area = np.mean(layers.at_size(rows[0].attention, size) >= view.state.threshold)
     assert f"{100 * area:.1f} %" in texts
     # Three pictures, and of the one finished row its heatmap, region and colours.
-    pictures = _pictures(view.svg([_key(row) for row in reversed(rows)]))
+    pictures = _pictures(view.svg([key_of(row) for row in reversed(rows)]))
     assert len(pictures) == len(_pictures(view.svg())) == 6
     heatmap = render.overlay(view._media.picture(7, rows[0].facts["key"]), rows[0].attention)
     np.testing.assert_allclose(np.asarray(pictures[3]), np.asarray(heatmap), atol=80)
     assert np.abs(np.asarray(pictures[3], dtype=float) - np.asarray(heatmap)).mean() < 5
     # What the page does not show is not drawn.
-    assert len(_pictures(view.svg([_key(rows[2])]))) == 1
+    assert len(_pictures(view.svg([key_of(rows[2])]))) == 1
 
 
 def test_before_a_task_the_images_and_the_examples_are_drawn(view):

@@ -15,6 +15,7 @@ from vacpanel.media import by_address
 from vacpanel.notebook import afterwards, hold
 from vacpanel.views import figures
 from vacpanel.views.base import View
+from vacpanel.views.map_rows import MapRows, columns_of, key_of
 from vacpanel.views.map_table import MapTable
 from vacpanel.views.maps import MapGallery, commit_threshold, group_of
 from vacpanel.views.queries import among
@@ -34,63 +35,9 @@ if TYPE_CHECKING:
     from vacpanel.state import Selection
     from warehouse import Warehouse
 
-THUMB, LARGE = 96, 900  # px; originals in the strip and in a row that is opened
+THUMB = 96  # px; originals in the strip
+DRAWN = 225  # px; the same in the view's SVG
 IMAGES_AT_ONCE = 48  # in the strip; as many more each time that more are asked for
-
-# What the table shows, from left to right; the weights are of the width.
-COLUMNS: tuple[dict[str, Any], ...] = (
-    {"name": "picture", "title": "Picture", "kind": "picture", "weight": 8.8, "help": "What the model saw."},
-    {"name": "heatmap", "title": "Heatmap", "kind": "heatmap", "weight": 8.8, "help": "Where it looked, with lines."},
-    {
-        "name": "region",
-        "title": "Region",
-        "kind": "region",
-        "weight": 8.8,
-        "help": "The picture from the threshold on.",
-    },
-    {
-        "name": "colours",
-        "title": "Colours",
-        "kind": "colours",
-        "weight": 11.1,
-        "help": "Colour-intensity histogram of the region: red, green and blue, dark to bright.",
-    },
-    {"name": "label", "title": "Model", "kind": "model", "weight": 11.8},
-    {"name": "method", "title": "Method", "kind": "text", "weight": 9},
-    {"name": "top1", "title": "Top-1", "kind": "percent", "weight": 6.6, "help": "How often the model is right."},
-    {
-        "name": "class_top1",
-        "title": "On class",
-        "kind": "percent",
-        "weight": 6.8,
-        "help": "How often the model is right on images of this class.",
-        "full": "Top-1 on the class",
-    },
-    {"name": "class_name", "title": "True class", "kind": "text", "weight": 9.8},
-    {
-        "name": "predicted",
-        "title": "Pre\N{SOFT HYPHEN}dicted",
-        "kind": "answer",
-        "weight": 10.2,
-        "full": "Predicted",
-    },
-    {
-        "name": "confidence",
-        "title": "Confi\N{SOFT HYPHEN}dence",
-        "kind": "percent",
-        "weight": 6.8,
-        "help": "The model's confidence in its prediction.",
-        "full": "Confidence",
-    },
-    {
-        "name": "roi_area",
-        "title": "ROI area",
-        "kind": "area",
-        "weight": 6.8,
-        "help": "Share of the picture inside the region at this threshold.",
-        "full": "Area of the region of interest",
-    },
-)
 
 
 class Explanations(View):
@@ -164,11 +111,11 @@ class Explanations(View):
     def svg(self, shown: Sequence[str] = ()) -> str:
         """Return the pictures to choose from and the examples; after a task the table, in the order of the page."""
         if self._shown:
-            rows = {_key(row): row for row in self._shown}
+            rows = {key_of(row): row for row in self._shown}
             chosen = [rows[key] for key in shown if key in rows] or list(rows.values())
-            said = [(row, self._lasting(row) | self._changing(row)) for row in chosen]
-            return figures.table(self.warehouse, self.heading, _columns(self._shown), said, self.state.threshold)
-        pictures = [(item["title"], self._media.original(item["id"], LARGE // 4)) for item in self._strip.items]
+            said = [(row, self._row_says.whole(row)) for row in chosen]
+            return figures.table(self.warehouse, self.heading, columns_of(self._shown), said, self.state.threshold)
+        pictures = [(item["title"], self._media.original(item["id"], DRAWN)) for item in self._strip.items]
         note = ""
         if self._example_maps:
             model, image_id = self._example_maps[0][2:]
@@ -198,6 +145,7 @@ class Explanations(View):
         """Read what only changes with the warehouse."""
         classes = self.warehouse.classes()
         self._names = dict(zip(map(int, classes["class_id"]), map(str, classes["class_name"]), strict=True))
+        self._row_says = MapRows(self.warehouse, self.state, self._names)
         self._show_examples()
         self._choice_changed()
 
@@ -325,7 +273,9 @@ class Explanations(View):
 
     def _say(self) -> None:
         if self._shown:
-            how = ", ".join(self._how(method) for method in dict.fromkeys(row.method for row in self._shown))
+            given = self.state.parameters
+            used = dict.fromkeys(row.method for row in self._shown)
+            how = ", ".join(methods.described(method, given.get(method, {})) for method in used)
             self.heading = f"What the models look at: {how}, explaining {self._target()}"
         elif self._strip.items:
             classes = self.state.classes
@@ -334,10 +284,6 @@ class Explanations(View):
             self.heading = f"Images of {of}: {shown}{' and more' if self._strip.more else ''}"
         else:
             self.heading = self.title
-
-    def _how(self, method: str) -> str:
-        given = self.state.parameters.get(method, {})
-        return ", ".join([methods.title(method), *(f"{name} {value}" for name, value in given.items())])
 
     def _target(self) -> str:
         target = self.state.target_class
@@ -373,71 +319,21 @@ class Explanations(View):
         self._shown = rows
         with hold():
             self.action = "Export" if any(row.digest for row in rows) else ""
-            if list(map(_key, rows)) == list(map(_key, before)):
+            if list(map(key_of, rows)) == list(map(key_of, before)):
                 changed = [row for row, old in zip(rows, before, strict=True) if row is not old]
                 if changed:
-                    self._table.show({_key(row): self._changing(row) for row in changed})
+                    self._table.show({key_of(row): self._row_says.changing(row) for row in changed})
                 return
-            self._paths = {image_id: self.warehouse.image(image_id).path for image_id in {r.image_id for r in rows}}
-            columns = _columns(rows)
+            columns = columns_of(rows)
             if rows and columns != self._table.columns:
                 self._table.columns = columns
-            self._table.show_all({_key(row): self._lasting(row) | self._changing(row) for row in rows})
+            self._table.show_all({key_of(row): self._row_says.whole(row) for row in rows})
             if bool(rows) != bool(before):
                 self._arrange()
             self._say()
 
-    def _lasting(self, row: Row) -> dict[str, Any]:
-        """Return what is known of a row before it is finished."""
-        facts = row.facts
-        picture = self._media.seen(row.image_id, facts["key"])
-        return {
-            "picture": picture,
-            "large": self._media.image(row.image_id, LARGE) if by_address() else picture,
-            "title": f"{facts['label']} on {self._paths[row.image_id]}",
-            "right": facts.get("correct"),
-            "values": self._values(row),
-            "details": [["Method", self._how(row.method)]],
-        }
-
-    def _values(self, row: Row) -> dict[str, Any]:
-        facts = row.facts
-        return {
-            "label": facts["label"],
-            "method": methods.title(row.method),
-            "top1": _percent(facts["top1"]),
-            "class_top1": _percent(facts["class_top1"]),
-            "class_name": facts["class_name"],
-            "predicted": facts.get("predicted_class_name", ""),
-            "confidence": _percent(facts.get("confidence")),
-        }
-
-    def _changing(self, row: Row) -> dict[str, Any]:
-        """Return what becomes of a row, as `MapTable` shows it."""
-        live: dict[str, Any] = {"state": row.status, "fraction": row.fraction, "says": _says(row)}
-        attention, key = row.attention if row.visible else None, row.facts["key"]
-        if attention is not None:
-            live["layers"] = self._media.layers(row.digest or self._media.preview(row.image_id, key, attention))
-        if row.status == "done":
-            live["values"] = self._values(row)
-            live["note"] = "; ".join(row.facts["flags"]) if row.visible else ""
-            live["details"] = self._details(row)
-            if attention is not None:
-                live["areas"] = self._media.areas(row.image_id, key, attention)
-        return live
-
-    def _details(self, row: Row) -> list[list[str]]:
-        facts = row.facts
-        explained = facts["target_class_id"]
-        took = f"{facts['seconds']:.2f} s"
-        return [
-            ["Method", self._how(row.method)],
-            ["Explained class", self._names.get(explained, str(explained))],
-            ["Computed in", f"{took}, some time ago" if facts["cached"] else took],
-        ]
-
     def _pin(self, key: str) -> None:
-        model = next(row.model for row in self._shown if _key(row) == key)
+        model = next(row.model for row in self._shown if key_of(row) == key)
         if self.state.model != model:
             with hold():
                 self.state.model = model
@@ -445,39 +341,3 @@ class Explanations(View):
     def body(self) -> Viewable:
         """Return thumbnails and table."""
         return self._body
-
-
-def _columns(rows: list[Row]) -> list[dict[str, Any]]:
-    """Return the columns that say something about these rows, their weights summing to 100."""
-    left_out = set()
-    if len({row.model for row in rows}) > 1:
-        left_out.add("colours")
-    if len({row.method for row in rows}) == 1:
-        left_out.add("method")
-    columns = [column for column in COLUMNS if column["name"] not in left_out]
-    weight = sum(column["weight"] for column in columns)
-    return [column | {"weight": round(100 * column["weight"] / weight, 2)} for column in columns]
-
-
-def _key(row: Row) -> str:
-    return f"{row.facts['key']}/{row.image_id}/{row.method}"
-
-
-def _says(row: Row) -> str:
-    """Say how far a row is, or why it has no heatmap; nothing where the finished heatmap says it all."""
-    percent = f"{100 * row.fraction:.0f}\N{NO-BREAK SPACE}%"
-    if row.status == "failed":
-        return f"⚠ No explanation. {row.error}"
-    if row.status == "done":
-        return "" if row.visible else f"No heatmap: {'; '.join(row.facts['flags'])}."
-    if row.status == "stopped":
-        return f"preview, stopped at {percent}"
-    if row.status == "waiting":
-        return "waiting"
-    if row.visible:
-        return f"preview, {percent}"
-    return f"{percent} done" if row.fraction else "loading model"
-
-
-def _percent(fraction: float | None) -> float | None:
-    return None if fraction is None else 100 * fraction
