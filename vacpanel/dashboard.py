@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 1000  # ms between looks for a new generation: one readlink each
 TOP, BOTTOM = 415, 390  # px heights of the two rows of views
+FULL = 900  # px; what a higher window has beyond that is shared by the rows,
+TOP_SHARE, BOTTOM_SHARE = 0.4, 0.6  # the lower one first: it has a table
 TASK, TASK_WIDTH = 470, 215  # px height of the lower row where it has the task in it, and the width of that
 
 
@@ -194,16 +196,16 @@ class Dashboard(pn.viewable.Viewer):
         """Return the views in their places, and the task beside the explanations."""
         if self._layout is None:
             task = pn.Column(self.task, width=TASK_WIDTH, sizing_mode="stretch_height", margin=0, scroll="y-auto")
-            self._layout = self._arranged([task], TASK)
+            self._layout = self._arranged([task], _high(TOP), _high(TASK))
         return self._layout
 
     def without_task(self) -> Viewable:
         """Return the views in their places, for a page that shows `task` elsewhere."""
         if self._layout is None:
-            self._layout = self._arranged([], BOTTOM)
+            self._layout = self._arranged([], _growing(TOP, TOP_SHARE), _growing(BOTTOM, BOTTOM_SHARE))
         return self._layout
 
-    def _arranged(self, task: list[Viewable], height: int) -> Viewable:
+    def _arranged(self, task: list[Viewable], above: dict[str, Any], below: dict[str, Any]) -> Viewable:
         """Return the overview above, the explanations and what supplements them below."""
         known = ("A1", "A2", "A3", "A4", "B", "D", "E")
         extra = [view for view in self.views.values() if view.slot not in known]
@@ -217,13 +219,23 @@ class Dashboard(pn.viewable.Viewer):
         low = [*task, *_weigh(self._slot("D"), 3.0), *_weigh(self._slot("E"), 1.15)]
         rows = [
             self.filter_bar,
-            pn.Row(*top, height=TOP, sizing_mode="stretch_width", margin=0),
-            pn.Row(*low, height=height, sizing_mode="stretch_width", margin=0),
+            pn.Row(*top, sizing_mode="stretch_width", margin=0, **above),
+            pn.Row(*low, sizing_mode="stretch_width", margin=0, **below),
         ]
         if extra:
-            rows.append(pn.Row(*_weigh(extra, 1.0), height=TOP, sizing_mode="stretch_width", margin=0))
+            rows.append(pn.Row(*_weigh(extra, 1.0), sizing_mode="stretch_width", margin=0, **above))
         # The rows say how high a view is, which else keeps to what is legible when it stands alone.
         return pn.Column(*rows, sizing_mode="stretch_width", margin=0, styles={"--vac-least": "0"})
+
+
+def _high(least: int) -> dict[str, Any]:
+    """Return how a row is said to have a height."""
+    return {"height": least}
+
+
+def _growing(least: int, share: float) -> dict[str, Any]:
+    """Return the same of a row that grows with the browser's window, which a notebook's output is not."""
+    return {"height": least, "styles": {"min-height": f"calc({least}px + {share} * max(0px, 100vh - {FULL}px))"}}
 
 
 def _listed(value: Any) -> list[Any] | None:

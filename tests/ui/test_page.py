@@ -181,6 +181,22 @@ def _check_room(page: Page, width: int, when: str) -> None:
             assert inner["height"] > 60, (when, name)
 
 
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (2560, 1440), (2560, 900)])
+def test_a_high_window_is_filled_and_names_around_the_radar_are_whole(page, server, width, height):
+    page.set_viewport_size({"width": width, "height": height})
+    open_dashboard(page, server)
+    boxes = _boxes(page)
+    end = max(box["y"] + box["height"] for box in boxes.values())
+    assert height - 60 < end <= height
+    assert boxes["explanations"]["height"] > 350 + 0.5 * (height - 900)
+    radar = page.locator(".vac-radar .bk-Figure:visible").bounding_box()
+    roots = plots.column(page, ["root", "images", "size"], "root")
+    ends = [plots.mark(page, ["root", "images", "size"], "root", root)[1] for root in roots]
+    # Two lines of text, and a gap, above the highest corner and below the lowest.
+    assert min(ends) - radar["y"] > 30
+    assert radar["y"] + radar["height"] - max(ends) > 30
+
+
 def test_dark_is_dark_everywhere_and_stays_chosen(page, server):
     open_dashboard(page, server)
     page.get_by_role("button", name="Toggle theme").click()

@@ -64,11 +64,11 @@ def test_of_wrong_answers_the_titles_and_the_axis_say_errors(drawn):
         return _shown(drawn._spread._titles)["text"], axis
 
     drawn.state.classes = [3]
-    assert said() == (["Average of class accuracy", "Range of class accuracy"], "Top-1 accuracy")
+    assert said() == (["Average accuracy", "Range of accuracy"], "Top-1 accuracy")
     drawn.state.filter = Predicate(correct=False)
-    assert said() == (["Average of class error", "Range of class error"], "Top-1 error")
+    assert said() == (["Average error", "Range of error"], "Top-1 error")
     drawn.state.filter = Predicate()
-    assert said() == (["Average of class accuracy", "Range of class accuracy"], "Top-1 accuracy")
+    assert said() == (["Average accuracy", "Range of accuracy"], "Top-1 accuracy")
 
 
 def test_a_tap_on_a_ranked_class_selects_it(drawn):

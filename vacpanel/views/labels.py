@@ -84,9 +84,9 @@ def placing_labels(points: LiveSource, labels: LiveSource) -> Callable[[Any, Any
 
 
 def log_ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Return at most `most` round values between `low` and `high` for a logarithmic axis, in steps of 1-2-5 or 1-10."""
+    """Return at most `most` round values between `low` and `high` for a logarithmic axis: 1-2-5, 1-3-10 or 1-10."""
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    for mantissas in ((1, 2, 5), (1, 5), (1,)):
+    for mantissas in ((1, 2, 5), (1, 3), (1,)):  # 1 and 5 would leave no room between 5 and 10
         ticks = [m * 10.0**e for e in decades for m in mantissas if low <= m * 10.0**e <= high]
         if len(ticks) <= most:
             break

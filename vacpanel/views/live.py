@@ -324,24 +324,27 @@ def no_outline(plot: Any, element: Any) -> None:  # noqa: ARG001
     plot.state.outline_line_width = 0
 
 
-def square_units(half_width: float, half_height: float) -> Callable[[Any, Any], None]:
+def square_units(half_width: float, half_height: float, margin: float = 0.0) -> Callable[[Any, Any], None]:
     """Return a hook that keeps one unit as long on x as on y, whatever the shape of the panel.
 
     Parameters
     ----------
     half_width, half_height
         The rectangle around the origin that must stay in sight, in data units.
+    margin
+        Room above and below it for text, in px.
     """
 
     def hook(plot: Any, element: Any) -> None:  # noqa: ARG001
         figure = plot.state
         figure.update(min_border=2, outline_line_width=0)
         fit = CustomJS(
-            args={"figure": figure, "w": half_width, "h": half_height},
+            args={"figure": figure, "w": half_width, "h": half_height, "margin": margin},
             code="""
             if (!(figure.inner_width > 0 && figure.inner_height > 0)) return
             const aspect = figure.inner_width / figure.inner_height
-            const half = Math.max(h, w / aspect)
+            const drawn = Math.max(0.5, 1 - (2 * margin) / figure.inner_height)  // the share without text
+            const half = Math.max(h / drawn, w / aspect)
             figure.x_range.setv({start: -half * aspect, end: half * aspect})
             figure.y_range.setv({start: -half, end: half})
             """,

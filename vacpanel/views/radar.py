@@ -30,6 +30,8 @@ FAINT = "rgba(138, 143, 152, .4)"  # the chip of a model that is not compared
 TAP = 0.12  # how close to a dot a tap has to be, in radii
 EDGES = (1.36, 1.65)  # where the names of roots at the sides end, in radii: short ones, and long ones
 LETTER = 0.075  # of a name, in radii
+NAMES_AT = 1.12  # radii; where names begin above and below
+TWO_LINES = 30  # px; how high they are
 MANY = 20  # models beyond which those that are not compared are drawn fainter still
 
 
@@ -153,7 +155,7 @@ class Radar(PlotView):
                 *(layer.hook for layer in layers),
                 self._rings.hook,
                 self._names.hook,
-                square_units(self._edge, 1.3),
+                square_units(self._edge, NAMES_AT, TWO_LINES),
             ],
         )
         self._dots.on_select(dots, self._root_tapped)
@@ -221,7 +223,7 @@ class Radar(PlotView):
 
     def _name_data(self) -> dict[str, Any]:
         """Return names with numbers of images: at the sides they end at the edge, above their dots."""
-        x, y = polar(np.full(len(self._roots), 1.12), self._angles)
+        x, y = polar(np.full(len(self._roots), NAMES_AT), self._angles)
         side = np.abs(x) > 0.3
         return {
             "x": np.where(side, self._edge * np.sign(x), x),

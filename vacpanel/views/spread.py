@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vacpanel.views.base import View
 
 SHOWN = 3  # classes at each end of a ranking, six in all as in the paper
-RANKED = {"mean_top1": "Average of class", "range_top1": "Range of class"}  # accuracies or errors, from below
+RANKED = {"mean_top1": "Average", "range_top1": "Range of"}  # accuracies or errors, from below
 TITLE: dict[str, Any] = {"text_font_size": "9pt", "text_font_style": "bold", "text_color": NEUTRAL}
 HALF = 0.36  # half the height of a bar
 SMALL: dict[str, Any] = {
