@@ -7,6 +7,7 @@ images are picked it is known which: the page can have them before the pointer i
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import panel as pn
@@ -61,11 +62,16 @@ class Ahead:
             await asyncio.sleep(AFTER)
             if turn == self._turn:
                 found = await asyncio.to_thread(_look, self._warehouse, task, parameters, target)
-                if found and turn == self._turn:
-                    self._tell(found)
+                if found:
+                    # With the document's lock: without, nothing may be changed on a page that is still being opened.
+                    pn.state.execute(partial(self._told, turn, found), schedule=True)
 
         if task.maps:
             pn.state.execute(look)
+
+    def _told(self, turn: int, found: list[Explanation]) -> None:
+        if turn == self._turn:
+            self._tell(found)
 
 
 def _look(

@@ -361,3 +361,11 @@ def test_single_images_are_shown_under_the_pointer_and_can_be_picked(dashboard, 
 
     view.get_by_role("combobox").first.select_option(label="Images, all models")
     expect(page.get_by_text(re.compile("How all models see the images, 3.328 points"))).to_be_visible()
+
+
+@pytest.mark.parametrize("visitor", ["first", "second"])
+def test_a_link_to_the_images_draws_their_points(page, server, visitor):
+    # The first time datashader is compiled; the second time the points are there before the page has been opened.
+    open_dashboard(page, server, "?model=demo:resnet18&graph=images")
+    until(page, lambda: plots.pixels(page) > 500, seconds=60)
+    expect(page.get_by_text("Drawing the points")).to_have_count(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import holoviews as hv
@@ -130,15 +131,20 @@ class ImageGraph:
 
         async def paint() -> None:
             columns = await asyncio.to_thread(self._shaded)
-            if turn != self._turn:
-                return
-            self._picture.patch(**columns)
-            if not self._painted:
-                self._painted = True
-                if self._shown_image < 0:
-                    self._card.object = ""
+            if turn == self._turn:
+                # With the document's lock: without, nothing may be changed on a page that is still being opened.
+                pn.state.execute(partial(self._show_picture, turn, columns), schedule=True)
 
         pn.state.execute(paint)
+
+    def _show_picture(self, turn: int, columns: dict[str, Any]) -> None:
+        if turn != self._turn:
+            return
+        self._picture.patch(**columns)
+        if not self._painted:
+            self._painted = True
+            if self._shown_image < 0:
+                self._card.object = ""
 
     def _shaded(self) -> dict[str, Any]:
         """Return the columns of an ImageRGBA glyph: the points in sight, coloured by root class."""

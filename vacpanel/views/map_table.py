@@ -40,6 +40,7 @@ class MapTable(Component):
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
         self.rows: dict[str, dict[str, Any]] = {}
+        self._expected: list[dict[str, str]] = []
         self.on_msg(self._asked)
         self._pin: Callable[[str], None] | None = None
 
@@ -55,6 +56,7 @@ class MapTable(Component):
 
     def expect(self, maps: list[dict[str, str]]) -> None:
         """Have the page fetch maps that rows are likely to show next: dictionaries of ``picture`` and ``layers``."""
+        self._expected = maps
         self._send_msg({"expected": maps})
 
     def on_pin(self, action: Callable[[str], None]) -> None:
@@ -65,5 +67,7 @@ class MapTable(Component):
         asked = event.data if isinstance(event.data, dict) else {}
         if asked.get("ready"):  # what was sent before was lost on this page
             self.show_all(self.rows)
+            if self._expected:
+                self.expect(self._expected)
         elif self._pin is not None and asked.get("pin") in self.rows:
             self._pin(asked["pin"])
