@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 # finds none is left out until there is room. In the browser, for only it knows how large the plot and the letters are.
 _PLACE = """
 const place = () => {
-  const [w, h] = [figure.inner_width, figure.inner_height]
+  const sizes = [figure.properties.inner_width, figure.properties.inner_height]
+  if (sizes.some((size) => size.is_unset)) return  // not laid out yet, as after a new generation
+  const [w, h] = sizes.map((size) => size.get_value())
   if (!(w > 0 && h > 0)) return
   const along = (range, value, log) => {
     const at = log ? Math.log : (v) => v

@@ -341,9 +341,12 @@ def square_units(half_width: float, half_height: float, margin: float = 0.0) -> 
         fit = CustomJS(
             args={"figure": figure, "w": half_width, "h": half_height, "margin": margin},
             code="""
-            if (!(figure.inner_width > 0 && figure.inner_height > 0)) return
-            const aspect = figure.inner_width / figure.inner_height
-            const drawn = Math.max(0.5, 1 - (2 * margin) / figure.inner_height)  // the share without text
+            const sizes = [figure.properties.inner_width, figure.properties.inner_height]
+            if (sizes.some((size) => size.is_unset)) return
+            const [width, height] = sizes.map((size) => size.get_value())
+            if (!(width > 0 && height > 0)) return
+            const aspect = width / height
+            const drawn = Math.max(0.5, 1 - (2 * margin) / height)  // the share without text
             const half = Math.max(h / drawn, w / aspect)
             figure.x_range.setv({start: -half * aspect, end: half * aspect})
             figure.y_range.setv({start: -half, end: half})
