@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import panel as pn
 
 from vacpanel import serving
-from vacpanel.facts import known
+from vacpanel.facts import known_facts
 from warehouse import VacpanelError
 
 if TYPE_CHECKING:
@@ -79,11 +79,13 @@ def _look(
 ) -> list[Explanation]:
     """Return what the store has, everything else at hand that its rows will say.
 
-    Loads the explanation engine, which takes seconds when nobody has yet.
+    Waits for the explanation engine while it is loaded, but is no reason to load it: a link may name images, too.
     """
+    if not serving.explains(warehouse):
+        return []
     media = serving.media_of(warehouse)
     try:
-        facts = known(warehouse, task.models, task.images)
+        facts = known_facts(warehouse, task.models, task.images)
         service = serving.explanation_service(warehouse)
         from etl.explain.requests import Request
 

@@ -18,7 +18,7 @@ from uuid import uuid4
 import param
 
 from vacpanel import serving
-from vacpanel.facts import known
+from vacpanel.facts import known_facts
 from vacpanel.words import count, flag_words
 from warehouse import UserError, VacpanelError
 
@@ -191,7 +191,7 @@ class Controller(param.Parameterized):
         asking = asyncio.create_task(
             asyncio.to_thread(lambda: run.ask(serving.explanation_service(self.warehouse), self._client))
         )
-        looking = asyncio.create_task(asyncio.to_thread(known, self.warehouse, run.task.models, run.task.images))
+        looking = asyncio.create_task(asyncio.to_thread(known_facts, self.warehouse, run.task.models, run.task.images))
         await asyncio.wait([asking, looking], timeout=ANSWERED_AT_ONCE)
         if self._run is run:
             there = looking.done() and run.answered  # before anybody could read that it is awaited
@@ -236,7 +236,7 @@ class Controller(param.Parameterized):
         task = self.task()
         if task.problem:
             raise UserError(task.problem)
-        run, facts = _Run(task, *self.how()), known(self.warehouse, task.models, task.images)
+        run, facts = _Run(task, *self.how()), known_facts(self.warehouse, task.models, task.images)
         rows = [Row(*asked, facts=facts[asked[:2]]) for asked in task.maps]
         try:
             run.ask(serving.explanation_service(self.warehouse), self._client)

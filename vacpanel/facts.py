@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from warehouse import Warehouse
 
 
-def known(
+def known_facts(
     warehouse: Warehouse, models: Sequence[str], image_ids: Sequence[int]
 ) -> dict[tuple[str, int], dict[str, Any]]:
     """Return what is known, by model and image; any thread may ask.

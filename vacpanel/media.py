@@ -36,7 +36,7 @@ SECRET_VARIABLE = "VACPANEL_MEDIA_SECRET"  # noqa: S105  (a name, not a secret)
 MAX_SIDE = 1024
 PREVIEW_SIDE = 28  # cells; an address has to hold a preview, and no method's grid is finer than BBMP's
 KEPT_LAYERS = 512  # pictures of some 20 KB: a map that is shown again, to anybody, costs nothing
-KEPT_SEEN = 128  # pictures of some 40 KB, of what models see
+KEPT_SEEN = 128  # pictures of some 10 to 15 KB, of what models see
 KEPT_AREAS = 512  # lists of 101 numbers
 
 # Made before workers fork (--num-procs), so that each answers the links another handed out; servers on several machines

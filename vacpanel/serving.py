@@ -30,6 +30,7 @@ _connecting = threading.Lock()  # its own, because finding a cluster may take se
 _opened: dict[Path, warehouse.Warehouse] = {}
 _media: dict[Path, Media] = {}
 _services: dict[Path, ExplanationService] = {}
+_coming: set[Path] = set()  # warehouses whose service somebody has begun to load
 _timers: dict[Path, threading.Timer] = {}
 
 WAREHOUSES_VARIABLE = "VACPANEL_WAREHOUSES"  # what the server was started with, for its worker processes
@@ -115,7 +116,13 @@ def explain_soon(opened: warehouse.Warehouse) -> None:
             explanation_service(opened)
 
     if opened.root not in _services and not missing_packages():
+        _coming.add(opened.root)
         threading.Thread(target=connect_now, name="explain soon", daemon=True).start()
+
+
+def explains(opened: warehouse.Warehouse) -> bool:
+    """Return whether the explanation service of a warehouse is there, or coming: whoever needs it loads torch else."""
+    return opened.root in _services or opened.root in _coming
 
 
 def publish_soon(opened: warehouse.Warehouse) -> None:
@@ -144,6 +151,7 @@ def close_all() -> None:
         for service in _services.values():
             service.close()
         _services.clear()
+        _coming.clear()
     with _lock:
         for timer in _timers.values():
             timer.cancel()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 KEPT_TABLES = 256  # the layout of 1000 classes takes 40 KB
 KEPT_TALLIES = 64  # 50 models and 1000 classes take 1 MB each, rates included
 KEPT_RESTRICTED = 16  # what is left of a tally is found in a millisecond, but all views of a page ask for it
-KEPT_ANSWERS = 32  # what some models say of some images: 13 models and 24 images take 30 KB
+KEPT_ANSWERS = 32  # what some models say of some images: 13 models and 24 images take 17 KB beside their texts
 KEPT_IMAGES = 1024  # rows
 IMAGES_ASKED_FOR = 256  # of several classes at once; a view and the task over the same classes share the answer
 

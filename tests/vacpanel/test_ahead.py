@@ -86,13 +86,24 @@ def test_a_task_that_the_store_knows_nothing_of_is_not_told(opened, stored, monk
     look = ahead._look
     monkeypatch.setattr(ahead, "_look", lambda *given: looked.append(given) or look(*given))
 
+    told = []
+
     async def choose():
         controller = Controller.of(opened, Selection(models=MODELS, images=[IMAGE]))
-        Ahead(opened, pytest.fail).expect(controller.task(), *controller.how())
+        Ahead(opened, told.append).expect(controller.task(), *controller.how())
         await asyncio.sleep(1)
 
     in_a_loop(choose())
     assert len(looked) == 1
+    assert told == []
+
+
+def test_a_link_that_names_images_is_no_reason_to_load_the_engine(opened, monkeypatch):
+    monkeypatch.setattr(serving, "_services", {})
+    monkeypatch.setattr(serving, "_coming", set())
+    task = Controller.of(opened, Selection(models=MODELS, images=[IMAGE])).task()
+    assert ahead._look(opened, task, {}, "predicted") == []
+    assert serving._services == {}
 
 
 @pytest.mark.parametrize("by_address", [True, False])

@@ -81,7 +81,7 @@ class Explanations(View):
         self._shown: list[Row] = []
         self._example_maps: list[tuple[str, str, str, int]] = []  # method, digest, model and image
         self._example_says = ""
-        self._ahead = Ahead(self.warehouse, self._known)
+        self._ahead = Ahead(self.warehouse, self._expect_maps)
         self.controller.param.watch(self._rows_changed, "rows")
         self._load()
 
@@ -297,7 +297,7 @@ class Explanations(View):
         task = self.controller.task() if self.state.images and by_address() else Task()
         self._ahead.expect(task, *self.controller.how())
 
-    def _known(self, found: list[Explanation]) -> None:
+    def _expect_maps(self, found: list[Explanation]) -> None:
         """Have the page fetch the pictures of maps that the store has."""
         keys = {model: self.warehouse.model_row(model).key for model in {map_.model for map_ in found}}
         with hold():
