@@ -79,7 +79,10 @@ class _WithoutInitialising(TorchFunctionMode):
         kwargs = kwargs or {}
         filled = args[0] if args else kwargs.get("tensor")  # torch.nn.init names it
         is_large = isinstance(filled, nn.Parameter) and filled.numel() > LARGE
-        return filled if is_large and func.__name__ in FILLING else func(*args, **kwargs)
+        if not is_large or func.__name__ not in FILLING:
+            return func(*args, **kwargs)
+        # trunc_normal_ draws again what lies outside its bounds: left to memory, other numbers would follow every time.
+        return filled.zero_() if func.__name__ == "normal_" else filled
 
 
 def _build(name: str) -> tuple[nn.Module, int]:
