@@ -237,6 +237,17 @@ def test_views_are_saved_by_name_and_survive_the_session(browser, dashboard, ser
     expect(menu.get_by_text("None yet")).to_be_visible()
 
 
+LISTEN = """() => {
+  const said = [], { send } = WebSocket.prototype
+  WebSocket.prototype.send = function (part) {
+    if (typeof part === "string") said.push(part)
+    return send.call(this, part)
+  }
+  return said
+}"""
+"""Note what the page tells the server from now on."""
+
+
 def test_a_lasso_and_a_box_choose_several_models(dashboard):
     page = dashboard
     chosen = ["squeezenet1_0", "shufflenet_v2_x0_5"]
@@ -271,9 +282,12 @@ def test_a_lasso_chooses_several_classes_of_the_graph(dashboard, demo_warehouse)
     near = min(ids[1:], key=lambda i: (at[i][0] - at[ids[0]][0]) ** 2 + (at[i][1] - at[ids[0]][1]) ** 2)
     places = [at[ids[0]], at[near]]
     expected = set(plots.inside(page, GRAPH, "class_id", places))
+    said = page.evaluate_handle(LISTEN)
     plots.draw_around(page, places)
     until(page, lambda: set(_state(page).classes) == expected)
     assert set(_state(page).filter.classes) == expected
+    assert [patch for patch in said.json_value() if '"attr":"indices"' in patch] == []  # only what was chosen travels
+    assert len([patch for patch in said.json_value() if '"attr":"tags"' in patch]) == 1
     expect(page.locator(CHIPS)).to_have_text([f"{len(expected)} classes"])
     expect(page.locator(THUMBS)).to_have_count(4 * len(expected))
     until(page, lambda: set(plots.column(page, MODEL_BARS, "class_id")) == expected)

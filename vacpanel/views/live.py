@@ -97,10 +97,10 @@ class LiveSource:
 
         pick.on_change("tags", told)
         args = {"figure": figure, "renderer": renderer, "pick": pick}
-        figure.js_on_event(Tap, CustomJS(args=args, code=script("tap")))
+        figure.js_on_event(Tap, CustomJS(args=args, code=script("picked", "tap")))
         for tool in figure.select({"type": (BoxSelectTool, LassoSelectTool)}):
-            tool.renderers = [renderer]  # what only decorates is not for selecting
-        figure.js_on_event(SelectionGeometry, CustomJS(args=args, code=script("lasso")))
+            tool.renderers = []  # the tool only draws: its own selection would travel, and be painted, for nothing
+        figure.js_on_event(SelectionGeometry, CustomJS(args=args, code=script("picked", "lasso")))
 
     def _take(self, source: ColumnDataSource, plot: Any) -> None:
         """Remember a source and the plot it is drawn in, and give it what was patched before."""
