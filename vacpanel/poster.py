@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from warehouse import Warehouse
 
 MOST = 20  # models
+SHIMS = re.compile(r'<script\b[^>]*\bsrc="([^"]*/es-module-shims[^"]*)"[^>]*></script>')
 
 TEMPLATE = document("poster")
 """Jinja template of the page, for Panel to extend; it wants a `Poster` as ``poster``."""
@@ -23,10 +26,24 @@ class Poster:
     """What the template asks for, looked up when it does: one poster serves all visitors, now and later."""
 
     style = style("page", "poster")
-    script = script("layout")
+    layout = script("layout")
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
+
+    @staticmethod
+    def scripts(tags: str) -> str:
+        """Return Bokeh's and Panel's script tags with es-module-shims for those only who need it.
+
+        Parameters
+        ----------
+        tags
+            HTML, as Bokeh gives it to the template.
+        """
+        found = SHIMS.search(tags)
+        if found is None:
+            return tags
+        return tags.replace(found[0], f"<script>\n{script('modules', SHIMS=html.unescape(found[1]))}\n</script>")
 
     @property
     def facts(self) -> str:

@@ -394,3 +394,16 @@ def test_marks_look_the_same_whatever_bokeh_thinks_is_selected(page, server):
     assert told == []
     assert len(looks) >= 4
     assert all(look == [1, True] for look in looks)
+
+
+def test_es_module_shims_is_loaded_for_a_component_with_an_import_map(page, server):
+    open_dashboard(page, server)
+    loaded = "() => performance.getEntriesByType('resource').some(({ name }) => name.includes('es-module-shims'))"
+    assert not page.evaluate(loaded)
+    seven = page.evaluate("""async () => {
+      const address = (code) => URL.createObjectURL(new Blob([code], { type: "text/javascript" }))
+      importShim.addImportMap({ imports: { "made-up": address("export default 7") } })
+      return (await importShim(address("import seven from 'made-up'; export default seven"))).default
+    }""")
+    assert seven == 7
+    assert page.evaluate(loaded)
