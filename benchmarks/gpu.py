@@ -68,6 +68,7 @@ def answer(prepared: PreparedModel, images: Tensor, name: str, **values: object)
     with prepared.session(restore_random=False):
         batch = prepared.images(images.to(prepared.device))
         found = method.attribute(prepared, batch, None, parameters_of(method, values), Context())
+        assert found.logits is not None
         torch.softmax(found.logits.float(), dim=1).max(dim=1)
         low: np.ndarray = normalise(found.maps).cpu().numpy()
         degenerate(found.maps)

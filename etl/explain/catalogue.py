@@ -32,8 +32,8 @@ PREDICTIONS = 4096
 REMEMBERED = 1000
 """Such answers, after which all are forgotten: some tens of megabytes."""
 
-
 _NONE = -1
+_PREDICTION = np.dtype([("predicted_class_id", np.int32), ("confidence", np.float32)])
 
 
 class Catalogue:
@@ -89,7 +89,7 @@ class Known:
         self._lock = threading.Lock()
         self._models: dict[str, ModelRow] = {}
         self._images: dict[int, dict[int, ImageRow]] = {}
-        self._predictions: dict[tuple[str, int], NDArray[np.int32]] = {}
+        self._predictions: dict[tuple[str, int], NDArray[np.void]] = {}
 
     def get_ready(self) -> None:
         """Ask in advance for what most requests need."""
@@ -100,7 +100,7 @@ class Known:
         first = self._opened.sql("SELECT min(image_id) FROM images").fetchall()[0][0]
         if first is not None and len(names):
             self.image(first)
-            self.predicted(names[0], first)
+            self.prediction(names[0], first)
 
     @cached_property
     def classes(self) -> ClassTable:
@@ -129,21 +129,24 @@ class Known:
             found = self._images[block].get(image_id)
         return self._opened.image(image_id) if found is None else found
 
-    def predicted(self, model: str, image_id: int) -> int | None:
-        """Return the class that a model predicts for an image; None if the warehouse has no prediction."""
+    def prediction(self, model: str, image_id: int) -> tuple[int, float] | None:
+        """Return the class that a model predicts for an image, and its confidence; None if that is not known."""
         block, start, end = _block(image_id, PREDICTIONS)
         with self._lock:
             if (model, block) not in self._predictions:
                 _make_room(self._predictions)
                 found = self._opened.sql(
-                    "SELECT image_id, predicted_class_id FROM predictions WHERE model = ? AND image_id BETWEEN ? AND ?",
+                    "SELECT image_id, predicted_class_id, confidence FROM predictions"
+                    " WHERE model = ? AND image_id BETWEEN ? AND ?",
                     [model, start, end],
                 ).fetchnumpy()
-                labels = np.full(PREDICTIONS, _NONE, np.int32)
-                labels[found["image_id"] - start] = found["predicted_class_id"]
-                self._predictions[model, block] = labels
-            label = int(self._predictions[model, block][image_id - start])
-        return None if label == _NONE else label
+                said = np.zeros(PREDICTIONS, _PREDICTION)
+                said["predicted_class_id"] = _NONE
+                for column in ("predicted_class_id", "confidence"):
+                    said[column][found["image_id"] - start] = found[column]
+                self._predictions[model, block] = said
+            label, confidence = self._predictions[model, block][image_id - start].item()
+        return None if label == _NONE else (label, confidence)
 
 
 def _block(image_id: int, size: int) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ import torch
 from etl.explain.held import HeldModel, HeldModels
 from etl.explain.measures import measure
 from etl.explain.postprocess import degenerate, normalise
-from etl.explain.protocol import Context, canonical
+from etl.explain.protocol import Attribution, Context, canonical
 from etl.images import UnreadableImage, read_image
 from warehouse.errors import UserError
 from warehouse.maps import StoredMap
@@ -129,7 +129,7 @@ class Computer:
                 batch = held.preprocess.batch(torch.stack(pixels).to(self.device))
                 targets = None if task.target is None else torch.tensor([task.target for task in tasks])
                 found = task.method.attribute(prepared, prepared.images(batch), targets, task.parameters, context)
-                confidence, predicted = torch.softmax(found.logits.float(), dim=1).max(dim=1)
+                said = _predictions(found, tasks, prepared, batch)
                 low = normalise(found.maps).cpu().numpy()
                 reasons = [() if reason is None else (reason,) for reason in degenerate(found.maps)]
             # Only the small map leaves the device; enlarging it here gives the same numbers.
@@ -152,8 +152,8 @@ class Computer:
                 height=low.shape[1],
                 width=low.shape[2],
                 map=low[i],
-                predicted_class_id=int(predicted[i]),
-                confidence=float(confidence[i]),
+                predicted_class_id=said[i][0],
+                confidence=said[i][1],
                 measures=measure(attention[i]),
                 flags=[*found.flags[i], *reasons[i]],
                 seconds=seconds,
@@ -161,6 +161,16 @@ class Computer:
             )
             for i, task in enumerate(tasks)
         ]
+
+
+def _predictions(found: Attribution, tasks: list[Task], model: PreparedModel, batch: Tensor) -> list[tuple[int, float]]:
+    """Return class and confidence that the model predicts for each image: as its method saw, or as was known before."""
+    known = [task.prediction for task in tasks if task.prediction is not None]
+    if found.logits is None and len(known) == len(tasks):
+        return known
+    logits = model.scores(model.images(batch)) if found.logits is None else found.logits
+    confidence, predicted = torch.softmax(logits.float(), dim=1).max(dim=1)
+    return list(zip(predicted.tolist(), confidence.tolist(), strict=True))
 
 
 def _decoded(task: Task) -> DecodedImage:

@@ -76,7 +76,8 @@ class Attribution:
         (B, h, w) float32, raw: any scale, low resolution. :func:`etl.explain.postprocess.normalise` makes attention
         maps. (B, K, h, w) from :func:`etl.explain.classes.attribute_classes`.
     logits
-        (B, N) class scores of the images.
+        (B, N) class scores of the images; None from a method that was told the classes and needs no pass of the images
+        as they are.
     targets
         (B,) int64, the class explained for each image; (B, K) when several were asked.
     flags
@@ -84,7 +85,7 @@ class Attribution:
     """
 
     maps: Tensor
-    logits: Tensor
+    logits: Tensor | None
     targets: Tensor
     flags: tuple[tuple[str, ...], ...] = field(default=())
 

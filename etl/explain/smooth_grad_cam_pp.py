@@ -76,9 +76,9 @@ class SmoothGradCAMPlusPlus:
         w_k        = sum_ij alpha_k,ij ReLU( D1_k,ij )
         L          = ReLU( sum_k w_k A_k )
 
-    Cost: n + 1 forward passes (one of the clean image, for its class) and n backward passes through the head; one of
-    each for averaged derivatives of a network whose scores are affine in A, as behind global average pooling: there
-    they do not depend on the noise.
+    Cost: n forward passes, one more of the clean image where its class is not given, and n backward passes through the
+    head; one of each for averaged derivatives of a network whose scores are affine in A, as behind global average
+    pooling: there they do not depend on the noise.
     Deviations: maps are averaged by default, because averaging derivatives changes nothing at all on the many networks
     where they do not depend on the input; the noise is relative to the image's range and n is 8, as the paper leaves
     both to the user.
@@ -98,7 +98,7 @@ class SmoothGradCAMPlusPlus:
     Parameters: ClassVar[type[Any]] = SmoothGradCAMPlusPlusParameters
 
     def cost(self, parameters: SmoothGradCAMPlusPlusParameters, channels: int) -> float:  # noqa: ARG002 - protocol
-        """One forward pass per noisy copy and one of the clean image."""
+        """One forward pass per noisy copy, and one of the clean image at most."""
         return parameters.samples + 1.0
 
     def attribute(
@@ -120,8 +120,9 @@ class SmoothGradCAMPlusPlus:
             copies = _Copies(image, noise, parameters.noise * (image.amax() - image.amin()))
             wanted = None if targets is None else targets[i : i + 1]
             found.append(combine(model, copies, wanted, context.part(i, len(images))))
-        maps, logits, chosen = (torch.cat(part) for part in zip(*found, strict=True))
-        return Attribution(maps.float(), logits, chosen)
+        maps, logits, chosen = zip(*found, strict=True)
+        told = [one for one in logits if one is not None]
+        return Attribution(torch.cat(maps).float(), torch.cat(told) if told else None, torch.cat(chosen))
 
     def attribute_classes(
         self,
@@ -164,20 +165,26 @@ class _Copies:
 
 def _mean_map(
     model: PreparedModel, copies: _Copies, targets: Tensor | None, context: Context
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Average the maps of the copies; returns maps (1, h, w) or (1, K, h, w), logits (1, N) and classes."""
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Average the maps of the copies; returns maps (1, h, w) or (1, K, h, w), logits (1, N) and classes.
+
+    The image itself goes through the model only if that has to tell the class; else there are no logits.
+    """
     logits = classes = None
+    leading = int(targets is None)
+    count = leading + len(copies)
 
     def explain(part: slice) -> Tensor:
         nonlocal logits, classes
-        context.step(part.start / (1 + len(copies)))
-        # The image leads its copies through the first pass, and tells the class.
-        rows = copies[max(0, part.start - 1) : part.stop - 1]
-        cut = model.cut(rows if part.start else torch.cat([copies.image, rows]))
-        if logits is None or classes is None:
-            logits = cut.logits[:1].detach()
-            classes = choose_targets(logits, targets)
-        first = 0 if part.start else 1
+        context.step(part.start / count)
+        # An image that has to tell the class leads its copies through the first pass.
+        first = 0 if part.start else leading
+        rows = copies[max(0, part.start - leading) : part.stop - leading]
+        cut = model.cut(torch.cat([copies.image, rows]) if first else rows)
+        if classes is None:
+            if first:
+                logits = cut.logits[:1].detach()
+            classes = choose_targets(cut.logits[:1], targets)
         return torch.stack(
             [
                 grad_cam_pp_map(cut.activations, cut.gradients(target.expand(len(cut.logits))))[first:].sum(dim=0)
@@ -185,16 +192,15 @@ def _mean_map(
             ]
         )
 
-    size = model.pass_size(copies.image, 1 + len(copies), context, _MOST)
-    maps = sum(in_chunks(1 + len(copies), size, explain), start=torch.zeros(())) / len(copies)
-    assert logits is not None
+    size = model.pass_size(copies.image, count, context, _MOST)
+    maps = sum(in_chunks(count, size, explain), start=torch.zeros(())) / len(copies)
     assert classes is not None
     return maps.reshape(*classes.shape, *maps.shape[1:]), logits, classes
 
 
 def _map_of_means(
     model: PreparedModel, copies: _Copies, targets: Tensor | None, context: Context
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None, Tensor]:
     """Average the derivatives of the copies; returns what :func:`_mean_map` does."""
     context.step(0.0)
     clean = model.cut(copies.image)

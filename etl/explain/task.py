@@ -46,6 +46,8 @@ class Task:
         All its parameters, an instance of ``method.Parameters``.
     target
         Class id; None for whatever the model will predict.
+    prediction
+        Class id and confidence that the model is known to predict, if it is.
     kept
         Whether the result belongs into the store.
     """
@@ -57,6 +59,7 @@ class Task:
     method: Method
     parameters: Any
     target: int | None
+    prediction: tuple[int, float] | None = None
     kept: bool = True
 
     @property
@@ -125,7 +128,8 @@ def file_task(known: Known, file: Path, request: Request) -> Task:
 
 
 def _task(known: Known, request: Request, model: ModelRow, image: ImageRow) -> Task:
-    target = _target(known, request, model, image)
+    prediction = None if image.image_id == NO_IMAGE else known.prediction(model.model, image.image_id)
+    target = _target(known, request, image, prediction)
     method = load_method(request.method)
     parameters = parameters_of(method, request.parameters)
     key = digest(
@@ -137,7 +141,7 @@ def _task(known: Known, request: Request, model: ModelRow, image: ImageRow) -> T
         target=target,
         parameters=canonical(parameters),
     )
-    return Task(key, model, image, known.classes, method, parameters, target)
+    return Task(key, model, image, known.classes, method, parameters, target, prediction)
 
 
 def canonical_name(model: str) -> str:
@@ -145,12 +149,12 @@ def canonical_name(model: str) -> str:
     return model if ":" in model else f"{DEFAULT_PROVIDER}:{model}"
 
 
-def _target(known: Known, request: Request, model: ModelRow, image: ImageRow) -> int | None:
+def _target(known: Known, request: Request, image: ImageRow, prediction: tuple[int, float] | None) -> int | None:
     if request.target == "true":
         return image.class_id
     if request.target == "predicted":
         # What the tables say about the image, so that map and table never speak of different classes.
-        return None if image.image_id == NO_IMAGE else known.predicted(model.model, image.image_id)
+        return None if prediction is None else prediction[0]
     if isinstance(request.target, bool) or not isinstance(request.target, (int, np.integer)):
         raise UserError(f"A target is 'predicted', 'true' or a class id, not {request.target!r}.")
     classes = len(known.classes)

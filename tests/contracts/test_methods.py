@@ -108,7 +108,15 @@ def test_maps_are_small_finite_and_as_many_as_images(method, model, images, targ
     assert not found.maps.requires_grad
     assert torch.isfinite(found.maps).all()
     assert torch.equal(found.targets, targets)
-    torch.testing.assert_close(found.logits, model(images).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_scores_are_those_of_the_model(method, model, images, targets, budget):
+    expected = model(images).detach()
+    told = _attribute(method, model, images, targets, budget).logits
+    asked = _attribute(method, model, images, None, budget).logits
+    assert asked is not None  # how else would it know what is predicted?
+    for logits in [asked] if told is None else [asked, told]:
+        torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_attention_is_stretched_to_the_unit_interval(method, model, images, targets, budget):

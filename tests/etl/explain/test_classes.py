@@ -18,7 +18,7 @@ BUDGETS = {
     "score-cam": {"channels": 8},
     "smooth-grad-cam++": {"samples": 2},
 }
-SHARING = {"grad-cam": 2, "grad-cam++": 2, "smooth-grad-cam++": 2 * 3, "score-cam": 2 * 9}
+SHARING = {"grad-cam": 2, "grad-cam++": 2, "smooth-grad-cam++": 2 * 2, "score-cam": 2 * 9}
 """Images that go forward for two images, whatever the number of classes."""
 
 TARGETS = torch.tensor([[3, 1, 7], [0, 3, 9]])

@@ -92,6 +92,29 @@ def test_targets(service, folder, models):
     assert service.forwards == before
 
 
+def test_what_the_warehouse_knows_is_not_asked_of_the_model_again(service, folder, models):
+    smooth = {"method": "smooth-grad-cam++", "parameters": {"samples": 3}}
+    with warehouse.open(folder) as held:
+        said = held.predictions([models[0]], [4])
+        file = held.image(4).file
+    service.request(Request(models[0], 5, **smooth)).result(WAIT)  # once a model, a pass more measures what passes cost
+    other = (int(said["predicted_class_id"][0]) + 1) % 3
+    for target in ("predicted", other):
+        before = service.forwards
+        found = service.request(Request(models[0], 4, target=target, **smooth)).result(WAIT)
+        assert service.forwards == before + 3
+        assert found.predicted_class_id == said["predicted_class_id"][0]
+        assert found.confidence == said["confidence"][0]
+    # Of a file that it does not know, the model has to tell.
+    before = service.forwards
+    [asked] = service.request_file(file, models[:1], target=other, **smooth)
+    told = asked.result(WAIT)
+    assert service.forwards == before + 3 + 1
+    np.testing.assert_allclose(told.map, found.map, rtol=1e-4, atol=1e-6)
+    assert told.predicted_class_id == found.predicted_class_id
+    assert told.confidence == pytest.approx(found.confidence, abs=1e-4)
+
+
 def test_identical_requests_cost_one_forward_pass(service, models, gated):
     blocker = _block(service, models, gated)
     futures = [service.request(Request(models[0], 1), client=client) for client in "abcd"]
