@@ -30,7 +30,7 @@ _connecting = threading.Lock()  # its own, because finding a cluster may take se
 _opened: dict[Path, warehouse.Warehouse] = {}
 _media: dict[Path, Media] = {}
 _services: dict[Path, ExplanationService] = {}
-_coming: set[Path] = set()  # warehouses whose service somebody has begun to load
+_coming: set[Path] = set()  # warehouses whose service somebody is loading
 _timers: dict[Path, threading.Timer] = {}
 
 WAREHOUSES_VARIABLE = "VACPANEL_WAREHOUSES"  # what the server was started with, for its worker processes
@@ -108,14 +108,18 @@ def explanation_service(opened: warehouse.Warehouse) -> ExplanationService:
 def explain_soon(opened: warehouse.Warehouse) -> None:
     """Have the explanation service of a warehouse ready, in a thread: somebody is about to ask it.
 
-    Its first call takes seconds; what is wrong is told to who asks.
+    Its first call takes seconds, and so does finding out that a cluster does not answer; what is wrong is told to who
+    asks.
     """
 
     def connect_now() -> None:
-        with suppress(warehouse.VacpanelError):
-            explanation_service(opened)
+        try:
+            with suppress(warehouse.VacpanelError):
+                explanation_service(opened)
+        finally:
+            _coming.discard(opened.root)
 
-    if opened.root not in _services and not missing_packages():
+    if not explains(opened) and not missing_packages():
         _coming.add(opened.root)
         threading.Thread(target=connect_now, name="explain soon", daemon=True).start()
 

@@ -293,8 +293,8 @@ class PreparedModel:
         if context.memory is not None:
             planes = images.shape[2] * images.shape[3] * images.element_size()
             size = min(size, context.memory // (cost.nbytes + _PLANES * planes))
-        passes = -(-total // max(1, size))
-        return -(-total // passes)  # eight by four and four cost less than by six and two
+        passes = max(1, -(-total // max(1, size)))
+        return max(1, -(-total // passes))  # eight by four and four cost less than by six and two
 
     def _footprint(self, image: Tensor, graph: bool) -> Footprint:
         key = (image.shape, graph)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -73,3 +74,29 @@ def test_the_service_is_made_ready_for_who_will_ask(demo_warehouse, monkeypatch)
         assert serving.explanation_service(opened) is ready
         serving.explain_soon(opened)
         assert serving._services == {opened.root: ready}
+
+
+def test_a_cluster_that_does_not_answer_is_asked_by_one_at_a_time(demo_warehouse, monkeypatch):
+    asked, answer = [], threading.Event()
+
+    def connect(folder, place):
+        asked.append(place)
+        assert answer.wait(60)
+        raise UserError("No cluster answers.")
+
+    monkeypatch.setattr("etl.explain.service.connect", connect)
+    monkeypatch.setattr(serving, "_services", {})
+    monkeypatch.setenv(serving.EXPLAIN_VARIABLE, "tcp://gpu:8786")
+    opened = serving.open_warehouse(demo_warehouse)
+    for times in (1, 2):
+        answer.clear()
+        for _ in range(3):
+            serving.explain_soon(opened)
+            assert serving.explains(opened)
+        answer.set()
+        for _ in range(600):
+            if not serving.explains(opened):
+                break
+            time.sleep(0.1)
+        assert not serving.explains(opened)
+        assert asked == ["tcp://gpu:8786"] * times

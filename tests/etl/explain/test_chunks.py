@@ -98,11 +98,13 @@ def test_passes_grow_with_the_memory_and_keep_to_the_given_chunk(model, batch):
         sizes = [prepared.pass_size(images, 6, Context(memory=memory), 16) for memory in (1, 1 << 20, 1 << 23, 1 << 30)]
         recorded = prepared.pass_size(images, 6, Context(memory=1 << 23), 16, graph=True)
         given = prepared.pass_size(images, 6, Context(chunk=5, memory=1), 16)
+        nothing = prepared.pass_size(images, 0, Context(memory=1 << 30), 16)
     assert sizes[0] == 1
     assert sizes == sorted(sizes)
     assert sizes[-1] == 6
     assert recorded < sizes[2]
     assert given == 5
+    assert nothing == 1  # a map without a single mask, for example
 
 
 @pytest.mark.parametrize(
