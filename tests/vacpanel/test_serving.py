@@ -86,6 +86,7 @@ def test_a_cluster_that_does_not_answer_is_asked_by_one_at_a_time(demo_warehouse
 
     monkeypatch.setattr("etl.explain.service.connect", connect)
     monkeypatch.setattr(serving, "_services", {})
+    monkeypatch.setattr(serving, "_coming", set())
     monkeypatch.setenv(serving.EXPLAIN_VARIABLE, "tcp://gpu:8786")
     opened = serving.open_warehouse(demo_warehouse)
     for times in (1, 2):

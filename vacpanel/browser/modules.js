@@ -1,5 +1,5 @@
 // Imports the modules of components. Panel brings es-module-shims for that, which tries in a frame of its own what the
-// browser can and reads every module before the browser does: a tenth of the time until a first visitor sees the views.
+// browser can and reads every module before the browser does: some 90 ms until a first visitor sees the views.
 // The browser imports by itself until a component needs an import map, as none of ours does.
 {
   let shims = null
