@@ -26,7 +26,7 @@ class Poster:
     """What the template asks for, looked up when it does: one poster serves all visitors, now and later."""
 
     style = style("page", "poster")
-    layout = script("layout")
+    layout = script("views", "layout")
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse

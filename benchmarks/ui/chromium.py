@@ -140,12 +140,10 @@ class Visit:
 
     def first_painted(self, views: tuple[str, ...], limit: float = 60_000) -> float:
         """Wait until all these views have been drawn; return milliseconds since the page was asked for."""
-        for _ in range(int(limit / 20)):
-            painted = self.instrument("painted", views)
-            if painted is not None:
-                return float(painted)
-            self.page.wait_for_timeout(20)
-        sys.exit(f"{self.page.url} did not paint {', '.join(views)}: {self.errors or 'no error'}")
+        painted = self.instrument("painted", views, limit)
+        if painted is None:
+            sys.exit(f"{self.page.url} did not paint {', '.join(views)}: {self.errors or 'no error'}")
+        return float(painted)
 
     def rest(self, quiet: float = 1000) -> None:
         """Wait until nothing has been drawn for a while."""

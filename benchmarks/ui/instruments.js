@@ -10,12 +10,23 @@ globalThis.instruments = (() => {
   let last = 0
   const frames = [] // times of animation frames, while they are recorded
   let recording = false
+  let watch = null // looks at what was drawn
+  let watching = false
 
+  function noted() {
+    if (!watch || watching) return
+    watching = true
+    setTimeout(() => {
+      watching = false
+      watch?.()
+    })
+  }
   for (const name of ["fill", "stroke", "fillRect", "strokeRect", "clearRect", "fillText", "drawImage", "putImageData"]) {
     const original = CanvasRenderingContext2D.prototype[name]
     CanvasRenderingContext2D.prototype[name] = function () {
       last = performance.now()
       drawn.set(this.canvas, last)
+      noted()
       return original.apply(this, arguments)
     }
   }
@@ -36,11 +47,16 @@ globalThis.instruments = (() => {
     }
   }
 
+  const met = new Map() // figure -> its view, which Bokeh goes through all views to find
+  function viewOf(figure) {
+    if (!met.get(figure)?.el.isConnected) met.set(figure, Bokeh.index.find_one_by_id(figure.id))
+    return met.get(figure)
+  }
   function* figures(selector) {
     for (const doc of globalThis.Bokeh?.documents ?? [])
       for (const model of doc._all_models.values())
         if (model.type === "Figure") {
-          const view = Bokeh.index.find_one_by_id(model.id)
+          const view = viewOf(model)
           if (view && within(view.el, selector)) yield view
         }
   }
@@ -134,17 +150,26 @@ globalThis.instruments = (() => {
     return false
   }
 
-  // When every one of these views had been drawn for the first time, in ms since the page was asked for; else null.
-  const first = new Map()
-  function painted(selectors) {
-    for (const selector of selectors) {
-      if (first.has(selector)) continue
-      const views = [...figures(selector)]
-      const canvases = [...drawn.keys()]
-      if (views.length && content(views) !== 17 && canvases.some((canvas) => within(canvas, selector)))
-        first.set(selector, Math.max(...canvases.filter((c) => within(c, selector)).map((c) => drawn.get(c))))
-    }
-    return first.size === selectors.length ? Math.max(...first.values()) : null
+  // When every one of these views had been drawn for the first time, in ms since the page was asked for; null if they are
+  // not within `limit` ms. Looked at after every drawing, from within: asking again and again takes time from the page.
+  function painted(selectors, limit) {
+    const first = new Map()
+    return new Promise((resolve) => {
+      setTimeout(resolve, limit, null)
+      watch = () => {
+        for (const selector of selectors) {
+          if (first.has(selector)) continue
+          const views = [...figures(selector)]
+          const canvases = [...drawn.keys()].filter((canvas) => within(canvas, selector))
+          if (views.length && canvases.length && content(views) !== 17)
+            first.set(selector, Math.max(...canvases.map((canvas) => drawn.get(canvas))))
+        }
+        if (first.size < selectors.length) return
+        watch = null
+        resolve(Math.max(...first.values()))
+      }
+      watch()
+    })
   }
 
   // Wait until so many rows of explanations are done and their heatmaps near the screen are painted.

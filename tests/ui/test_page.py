@@ -396,6 +396,33 @@ def test_marks_look_the_same_whatever_bokeh_thinks_is_selected(page, server):
     assert all(look == [1, True] for look in looks)
 
 
+def test_views_are_found_as_bokeh_finds_them_without_going_through_all_again(page, server):
+    open_dashboard(page, server)
+    asked, other, through, gone = page.evaluate(
+        """() => {
+        const { index } = Bokeh
+        const models = Bokeh.documents.flatMap((doc) => [...doc._all_models.values()])
+        const seek = (id) => [...index.find_by_id(id)][0] ?? null
+        const found = models.map(({ id }) => [index.find_one_by_id(id), seek(id)])
+        const shown = found.filter(([, theirs]) => theirs?.el?.isConnected)
+        let through = 0
+        const all = index.all_views
+        index.all_views = function () { through++; return all.call(this) }
+        for (const [view] of shown) index.find_one_by_id(view.model.id)
+        index.all_views = all
+        const view = shown.at(-1)[0]
+        view.el.remove()
+        const left = index.find_one_by_id(view.model.id)
+        const others = found.filter(([ours, theirs]) => ours !== theirs).length
+        return [shown.length, others, through, left === seek(view.model.id)]
+      }"""
+    )
+    assert asked > 100
+    assert other == 0
+    assert through == 0
+    assert gone  # one that has left the page is looked for again
+
+
 def test_es_module_shims_is_loaded_for_a_component_with_an_import_map(page, server):
     open_dashboard(page, server)
     loaded = "() => performance.getEntriesByType('resource').some(({ name }) => name.includes('es-module-shims'))"
