@@ -192,8 +192,8 @@ def _nearest(names: list[str]) -> Callable[[Any, Any], None]:
 
     def hook(plot: Any, element: Any) -> None:  # noqa: ARG001
         near = CustomJSHover(args={"source": plot.handles["source"], "names": names}, code=NEAREST)
-        for tool in plot.state.select({"type": HoverTool}):
-            if ("nearest", "@row{custom}") in tool.tooltips:
+        for tool in plot.state.tools:
+            if isinstance(tool, HoverTool) and ("nearest", "@row{custom}") in tool.tooltips:
                 tool.formatters = {**tool.formatters, "@row": near}
 
     return hook

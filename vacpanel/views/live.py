@@ -98,8 +98,9 @@ class LiveSource:
         pick.on_change("tags", told)
         args = {"figure": figure, "renderer": renderer, "pick": pick}
         figure.js_on_event(Tap, CustomJS(args=args, code=script("picked", "tap")))
-        for tool in figure.select({"type": (BoxSelectTool, LassoSelectTool)}):
-            tool.renderers = []  # the tool only draws: its own selection would travel, and be painted, for nothing
+        for tool in figure.tools:
+            if isinstance(tool, BoxSelectTool | LassoSelectTool):
+                tool.renderers = []  # it only draws: its own selection would travel, and be painted, for nothing
         figure.js_on_event(SelectionGeometry, CustomJS(args=args, code=script("picked", "lasso")))
 
     def _take(self, source: ColumnDataSource, plot: Any) -> None:
