@@ -137,7 +137,7 @@ def run(
         listener = progress if callable(progress) else None
         reporter = stack.enter_context(Reporter(folder, record.run_id, progress is True, listener))
         try:
-            registry = Registry(store)
+            registry = Registry(folder, store)
             dataset = dataset or _open(images, table or registry.class_table(), resolved, reporter.step)
             registry.claim_classes(dataset.classes)
             reporter.step("listing images")

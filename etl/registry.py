@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from etl.datasets import Dataset, LabelledImage
+    from warehouse.folder import Folder
     from warehouse.parts import PartStore
 
 EVERY_MODEL = "_"
@@ -66,12 +67,14 @@ class Registry:
 
     Parameters
     ----------
+    folder
+        The warehouse: images that lie in it move with it.
     store
         The warehouse's parts.
     """
 
-    def __init__(self, store: PartStore) -> None:
-        self._store = store
+    def __init__(self, folder: Folder, store: PartStore) -> None:
+        self._folder, self._store = folder, store
 
     def class_table(self) -> ClassTable | None:
         """Return the warehouse's class table, or None if it has none yet."""
@@ -123,13 +126,13 @@ class Registry:
             if not is_known:
                 names = self._store.names("images", EVERY_MODEL)
                 table = self._store.read_many("images", EVERY_MODEL, names)
-                known = set(table.filter(pc.equal(table["root"], str(dataset.root)))["path"].to_pylist())
+                known = set(table.filter(self._is_of(dataset.root, table))["path"].to_pylist())
                 new = [image for image in new if image.path not in known]
                 next_id = (pc.max(table["image_id"]).as_py() or 0) + 1 if len(table) else 0
             if not new:
                 break
             name = _next_name(names)
-            rows = _image_rows(dataset.root, new[:size], next_id)
+            rows = _image_rows(self._folder.named(dataset.root), dataset.root, new[:size], next_id)
             # Another process may take the name first; then look again at what is there.
             is_known = self._store.write("images", EVERY_MODEL, name, rows)
             if is_known:
@@ -140,7 +143,7 @@ class Registry:
             # Afterwards, because a process that was killed may have left a shard without its objects.
             for name in sorted({*names} - {*self._store.names("objects", EVERY_MODEL)}):
                 rows = self._store.read("images", EVERY_MODEL, name)
-                if rows["root"][0].as_py() == str(dataset.root):
+                if self._is_of(dataset.root, rows)[0].as_py():
                     self._store.write("objects", EVERY_MODEL, name, _object_rows(rows, objects))
         return added
 
@@ -149,7 +152,7 @@ class Registry:
         found = []
         for name in self._store.names("images", EVERY_MODEL):
             table = self._store.read("images", EVERY_MODEL, name)
-            if len(table) and table["root"][0].as_py() == str(root):
+            if len(table) and self._is_of(root, table)[0].as_py():
                 found.append(
                     Shard(
                         name,
@@ -160,6 +163,10 @@ class Registry:
                     )
                 )
         return found
+
+    def _is_of(self, root: Path, images: pa.Table) -> pa.ChunkedArray:
+        """Tell which images are of an image folder: true or false each."""
+        return pc.is_in(images["root"], value_set=pa.array([self._folder.named(root), str(root)]))
 
 
 def choose(images: Iterable[LabelledImage], limit: int | None) -> list[LabelledImage]:
@@ -186,7 +193,7 @@ def _next_name(names: list[str]) -> str:
     return f"shard-{int(names[-1].rpartition('-')[2]) + 1 if names else 0:05d}"
 
 
-def _image_rows(root: Path, images: list[LabelledImage], first_id: int) -> pa.Table:
+def _image_rows(name: str, root: Path, images: list[LabelledImage], first_id: int) -> pa.Table:
     sizes, times = [], []
     for image in images:
         try:
@@ -201,7 +208,7 @@ def _image_rows(root: Path, images: list[LabelledImage], first_id: int) -> pa.Ta
     return pa.table(
         {
             "image_id": pa.array(range(first_id, first_id + count), pa.int32()),
-            "root": pa.array([str(root)] * count, pa.string()),
+            "root": pa.array([name] * count, pa.string()),
             "path": pa.array([image.path for image in images], pa.string()),
             "class_id": pa.array([image.class_id for image in images], pa.int32()),
             "bytes": pa.array(sizes, pa.int64()),

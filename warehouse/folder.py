@@ -104,6 +104,15 @@ class Folder:
             raise WarehouseError(f"Cannot make a warehouse in {self.root}: {error.strerror}.") from error
         return self
 
+    def named(self, place: Path) -> str:
+        """Return how a folder of images is written down: relative to the warehouse if in it, which may be moved."""
+        resolved, home = place.resolve(), self.root.resolve()
+        return resolved.relative_to(home).as_posix() if resolved.is_relative_to(home) else str(place)
+
+    def placed(self, name: str) -> Path:
+        """Return the folder that was written down by `named`, absolute."""
+        return self.root / name
+
     @property
     def parts_location(self) -> Path | str:
         """Where the parts lie: `parts`, or the path or URL that `keep_parts_at` was told."""

@@ -64,6 +64,7 @@ class ModelRow:
 class ImageRow:
     """One image: the columns of the relation `images`, and its class.
 
+    `root` is absolute here, also of images that lie in the warehouse.
     `width`, `height` and `sha256` are None before the image was decoded.
     """
 

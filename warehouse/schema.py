@@ -41,7 +41,7 @@ PART_SCHEMAS: dict[str, pa.Schema] = {
     # `_`/`shard-00000`: the register of images; a later run appends shards for new images, never changes one.
     "images": _schema(
         image_id=pa.int32(),
-        root=pa.string(),  # absolute image folder
+        root=pa.string(),  # image folder: absolute, or relative to the warehouse that it lies in (`Folder.named`)
         path=pa.string(),  # relative to root, with forward slashes
         class_id=pa.int32(),
         bytes=pa.int64(),

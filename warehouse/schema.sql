@@ -218,7 +218,7 @@ CREATE TABLE images (
 );
 COMMENT ON TABLE images IS 'The images, except those in skipped_images.';
 COMMENT ON COLUMN images.image_id IS 'Number of the image, stable for this warehouse.';
-COMMENT ON COLUMN images.root IS 'Folder that path is relative to.';
+COMMENT ON COLUMN images.root IS 'Folder that path is relative to; itself relative to the folder of the warehouse if in it.';
 COMMENT ON COLUMN images.path IS 'File, relative to the image folder.';
 COMMENT ON COLUMN images.class_id IS 'True class of the image.';
 COMMENT ON COLUMN images.width IS 'Width in pixels; NULL until the image was decoded.';
@@ -235,7 +235,7 @@ CREATE TABLE skipped_images (
 );
 COMMENT ON TABLE skipped_images IS 'Images that could not be read; no model saw them.';
 COMMENT ON COLUMN skipped_images.image_id IS 'Number of the image, stable for this warehouse.';
-COMMENT ON COLUMN skipped_images.root IS 'Folder that path is relative to.';
+COMMENT ON COLUMN skipped_images.root IS 'Folder that path is relative to; itself relative to the folder of the warehouse if in it.';
 COMMENT ON COLUMN skipped_images.path IS 'File, relative to the image folder.';
 COMMENT ON COLUMN skipped_images.class_id IS 'True class of the image.';
 COMMENT ON COLUMN skipped_images.reason IS 'Why it could not be read.';

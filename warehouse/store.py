@@ -328,14 +328,19 @@ class Warehouse(Reader):
         return self._rows_of_images(self.generation, int(image_id))
 
     def _read_image(self, generation: int, image_id: int) -> ImageRow:  # noqa: ARG002
-        row = self._row(
-            "SELECT image_id, root, path, i.class_id, class_name, root_class, width, height, sha256"
-            " FROM images AS i JOIN classes AS c ON c.class_id = i.class_id WHERE image_id = ?",
-            [image_id],
-        )
-        if row is None:
+        rows = self.image_rows(image_id, image_id)
+        if not rows:
             raise WarehouseError(f"This warehouse has no image {image_id}.")
-        return ImageRow(*row)
+        return rows[0]
+
+    def image_rows(self, first: int, last: int) -> list[ImageRow]:
+        """Return all about the images with ids from `first` to `last`, both included."""
+        found = self.sql(
+            "SELECT image_id, root, path, i.class_id, class_name, root_class, width, height, sha256"
+            " FROM images AS i JOIN classes AS c ON c.class_id = i.class_id WHERE image_id BETWEEN ? AND ?",
+            [first, last],
+        ).fetchall()
+        return [ImageRow(image_id, str(self.folder.placed(root)), *rest) for image_id, root, *rest in found]
 
     def predictions(self, models: Sequence[str], image_ids: Sequence[int]) -> Columns:
         """Return what some models say about some images, by image and model.

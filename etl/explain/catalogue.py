@@ -14,14 +14,13 @@ import numpy as np
 
 import warehouse
 from etl.classes import ClassTable
-from warehouse.rows import ImageRow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from warehouse import Warehouse
     from warehouse.folder import Folder
-    from warehouse.rows import ModelRow
+    from warehouse.rows import ImageRow, ModelRow
 
 IMAGES = 64
 """Images that are asked for together, by id: a question about many costs hardly more than one about a single one."""
@@ -120,12 +119,7 @@ class Known:
         with self._lock:
             if block not in self._images:
                 _make_room(self._images)
-                rows = self._opened.sql(
-                    "SELECT image_id, root, path, i.class_id, class_name, root_class, width, height, sha256"
-                    " FROM images AS i JOIN classes AS c ON c.class_id = i.class_id WHERE image_id BETWEEN ? AND ?",
-                    [start, end],
-                ).fetchall()
-                self._images[block] = {row[0]: ImageRow(*row) for row in rows}
+                self._images[block] = {row.image_id: row for row in self._opened.image_rows(start, end)}
             found = self._images[block].get(image_id)
         return self._opened.image(image_id) if found is None else found
 

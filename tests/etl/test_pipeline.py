@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -291,6 +292,19 @@ def test_a_second_folder_adds_its_images(image_folder, factories, target, tmp_pa
     report = etl(tmp_path / "more", [SMALL], target)
     assert (report.images, report.computed) == (1, 1)
     assert rows(target, "select count(*) from predictions") == [(13,)]
+
+
+def test_a_warehouse_that_holds_its_images_can_be_moved(image_folder, factories, target, tmp_path):
+    shutil.copytree(image_folder, target / "images")
+    etl(target / "images", [SMALL], target)
+    assert rows(target, "select distinct root from images") == [("images",)]
+    moved = target.rename(tmp_path / "elsewhere")
+    with warehouse.open(moved) as opened:
+        image = opened.image(3)
+        assert image.root == str(moved / "images")
+        assert image.file.is_file()
+    report = etl(moved / "images", [SMALL, LARGE], moved)
+    assert (report.images, report.computed, report.failed) == (12, 12, {})
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,18 @@ def test_relative_paths_stay_valid_after_chdir(
     assert folder.exists()
 
 
+def test_folders_of_images_are_written_down_so_that_a_warehouse_can_be_moved(tmp_path: Path) -> None:
+    (tmp_path / "w").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "w")
+    folder, beside = Folder(tmp_path / "link"), tmp_path / "w-images"
+    for place in (tmp_path / "w" / "images" / "été", tmp_path / "link" / "images" / "été"):
+        assert folder.named(place) == "images/été"
+    assert folder.placed("images/été") == tmp_path / "link" / "images" / "été"
+    assert folder.placed(folder.named(tmp_path / "w")).samefile(tmp_path / "w")
+    assert folder.named(beside) == str(beside)
+    assert folder.placed(str(beside)) == beside
+
+
 def test_what_is_no_warehouse(tmp_path: Path) -> None:
     with pytest.raises(WarehouseError, match="There is no folder"):
         Folder.at(tmp_path / "missing")

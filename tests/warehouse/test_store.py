@@ -65,7 +65,7 @@ def test_empty_warehouses_give_empty_columns(blank: Warehouse, question: str) ->
 
 def test_all_questions_have_a_test(w: Warehouse) -> None:
     own = {name for name in vars(type(w)) if not name.startswith("_")}
-    assert own - {"summary", "roots", "model_row", "image", "tally"} == set(QUESTIONS)
+    assert own - {"summary", "roots", "model_row", "image", "image_rows", "tally"} == set(QUESTIONS)
 
 
 def test_summary_and_roots(w: Warehouse, sample: Sample) -> None:
@@ -118,6 +118,8 @@ def test_models_and_images_one_by_one(w: Warehouse, sample: Sample) -> None:
     image = w.image(9)
     assert (image.class_id, image.class_name, image.width) == (1, sample.names[1], 96 + 9)
     assert image.file == w.root.parent / "images" / "c1" / "été 9.png"
+    assert [row.image_id for row in w.image_rows(2, 9)] == [2, 4, 5, 6, 7, 8, 9]
+    assert w.image_rows(9, 9) == [image]
     for unknown in (3, -1, 10**6):  # 3 was skipped
         with pytest.raises(WarehouseError, match=f"no image {unknown}"):
             w.image(unknown)
