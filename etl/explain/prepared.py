@@ -35,6 +35,11 @@ _NEAR = 88 << 20
 """Bytes that the tensors of a pass take at most at one moment, on a CPU, else it slows down: an image costs
 EfficientNet-Lite0 0.46 of a forward pass by four, 0.51 by eight and 0.63 by sixteen. With a graph most of them rest."""
 
+_USES = 256
+"""Multiplications for each weight that a pass on a CPU has at least, whatever else it should keep to: fewer take less
+time than reading the weights. An image costs AlexNet, most of which are fully connected layers, 12.5 ms by six, 8.7 by
+24; convolutions use a weight more often than that for one image."""
+
 _PLANES = 12
 """Copies of an image's pixels, in one colour, that a method makes around a pass, for masks and noise."""
 
@@ -223,6 +228,7 @@ class PreparedModel:
         self._lowered: dict[torch.dtype, nn.Module] = {}
         self._summed: dict[int, Tensor] = {}
         self._footprints: dict[tuple[torch.Size, bool], Footprint] = {}
+        self._weights = sum(parameter.numel() for parameter in self.module.parameters())
         self._layer = layer
         self._example = None if example is None else example[:1].detach()
 
@@ -290,6 +296,7 @@ class PreparedModel:
             size = min(size, int(_MULTIPLY_ADDS // max(1, cost.multiply_adds)))
             if not graph:
                 size = min(size, _NEAR // max(1, cost.nbytes))
+                size = max(size, min(total, -(-_USES * self._weights // max(1, cost.multiply_adds))))
         if context.memory is not None:
             planes = images.shape[2] * images.shape[3] * images.element_size()
             size = min(size, context.memory // (cost.nbytes + _PLANES * planes))

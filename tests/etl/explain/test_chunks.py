@@ -118,12 +118,23 @@ def test_passes_grow_with_the_memory_and_keep_to_the_given_chunk(model, batch):
 )
 def test_passes_are_short_small_and_alike(monkeypatch, network, other, expected):
     monkeypatch.setattr(f"etl.explain.prepared.{other}", 1 << 60)
+    monkeypatch.setattr("etl.explain.prepared._USES", 0)
     sizes = {}
     for name in ("resnet18", "vgg11"):
         prepared = PreparedModel(network(name), x := torch.zeros(1, 3, 224, 224))
         with prepared.session():
             sizes[name] = prepared.pass_size(x, 100, Context(), 16)
     assert sizes == expected
+
+
+def test_passes_use_what_they_read_of_large_weights(network):
+    sizes = {}
+    for name in ("alexnet", "resnet18"):  # 11 and 155 multiplications for each weight and image
+        prepared = PreparedModel(network(name), x := torch.zeros(1, 3, 224, 224))
+        with prepared.session():
+            sizes[name] = [prepared.pass_size(x, total, Context(), 6) for total in (3, 12, 220)]
+            assert prepared.pass_size(x, 220, Context(memory=10 << 20), 6) < 6  # what the user says counts more
+    assert sizes == {"alexnet": [3, 12, 22], "resnet18": [3, 6, 6]}
 
 
 @pytest.mark.parametrize("name", ["grad-cam", "grad-cam++", "smooth-grad-cam++", "score-cam", "bbmp"])
