@@ -15,6 +15,12 @@ from torch.utils.flop_counter import flop_registry
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+_COUNTS: dict[Any, Callable[..., int]] = {
+    **flop_registry,
+    torch.ops.aten.mkldnn_linear: lambda rows, weight, *_, **__: 2 * rows.numel() * len(weight),
+    torch.ops.aten.mkldnn_linear_backward_input: lambda _, rows, weight, **__: 2 * rows.numel() * weight.shape[1],
+}
+
 
 @dataclass(frozen=True)
 class Footprint:
@@ -66,7 +72,7 @@ class _Watch(TorchDispatchMode):
         # What comes in was there before, or is known already.
         known = {tensor.untyped_storage()._cdata for tensor in _tensors((args, kwargs))}
         result = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
+        count = _COUNTS.get(func._overloadpacket)
         if count is not None:
             self.flops += int(count(*args, **(kwargs or {}), out_val=result))
         for tensor in _tensors(result):
@@ -87,4 +93,5 @@ class _Watch(TorchDispatchMode):
 
 
 def _tensors(tree: object) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+    """Return the tensors that have a storage: those of oneDNN, in between, keep it to themselves."""
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor) and not leaf.is_mkldnn]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+import torch
+
 from etl.explain.one_pass import OnePassMethod
 
 if TYPE_CHECKING:
@@ -44,5 +46,4 @@ class GradCAM(OnePassMethod):
 
 def grad_cam_map(activations: Tensor, gradients: Tensor) -> Tensor:
     """Equations 1 and 2: (B, C, h, w) activations and gradients, or their means (B, C, 1, 1), to (B, h, w)."""
-    weights = gradients.mean(dim=(2, 3), keepdim=True)
-    return (weights * activations).sum(dim=1).relu()
+    return torch.einsum("bc,bchw->bhw", gradients.mean(dim=(2, 3)), activations).relu()

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from torch.autograd.graph import GradientEdge
 
+from etl.explain import connected
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
     from torch.autograd.graph import Node
 
-_LINEAR = frozenset(
+_LINEAR = frozenset({connected.NODE}) | frozenset(
     f"{name}Backward{i}"
     for name in (
         *("Addmm", "Mm", "Matmul", "Linear", "Convolution", "MkldnnConvolution", "Gather", "IndexSelect", "Select"),
@@ -25,7 +27,7 @@ _LINEAR = frozenset(
 )
 """Recorded operations that are linear in a tensor argument when no other argument depends on the activations."""
 
-_FULLY_CONNECTED = "AddmmBackward0"
+_FULLY_CONNECTED = frozenset({"AddmmBackward0", connected.NODE})
 
 _FLATTENING = frozenset({"ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0"})
 
@@ -52,6 +54,35 @@ def is_affine(scores: Tensor, start: Tensor) -> bool:
         if not arrived and (node.name() not in _LINEAR or divisor):
             return False
     return arrived
+
+
+@dataclass(frozen=True)
+class LastLayer:
+    """The fully connected layer that gives the class scores.
+
+    The gradient of a class's score with respect to the layer's input is the class's row of weights.
+
+    Attributes
+    ----------
+    input
+        Where in the graph the layer's input is: differentiate it.
+    weight
+        (N, D), the layer's.
+    """
+
+    input: GradientEdge
+    weight: Tensor
+
+
+def last_layer(scores: Tensor) -> LastLayer | None:
+    """Return the fully connected layer, with weights that have no graph, that gives the scores (B, N); None if none."""
+    node = scores.grad_fn
+    if node is None or node.name() not in _FULLY_CONNECTED or (weight := _weight(node)) is None:
+        return None
+    source, output = node.next_functions[0 if node.name() == connected.NODE else 1]
+    if source is None or sum(other is not None for other, _ in node.next_functions) > 1:
+        return None
+    return LastLayer(GradientEdge(source, output), weight)
 
 
 @dataclass(frozen=True)
@@ -100,7 +131,7 @@ def flattened_map(scores: Tensor, start: Tensor) -> Flattened | None:
         return None
     sizes: tuple[int, ...] | None = None
     for node in reversed(chain[:-1]):
-        if node.name() == _FULLY_CONNECTED and sizes is not None:
+        if node.name() in _FULLY_CONNECTED and sizes is not None:
             return _fully_connected(node, sizes)
         if node.name() in _FLATTENING and sizes is None:
             sizes = tuple(node._saved_self_sym_sizes)  # type: ignore[attr-defined] # of what was flattened
@@ -110,11 +141,21 @@ def flattened_map(scores: Tensor, start: Tensor) -> Flattened | None:
 
 
 def _fully_connected(node: Node, sizes: tuple[int, ...]) -> Flattened | None:
-    weight: Tensor = node._saved_mat2.t()  # type: ignore[attr-defined]
-    plain = node._saved_alpha == 1 and weight.is_contiguous()  # type: ignore[attr-defined]
-    if not plain or len(sizes) != 4 or weight.shape[1] != sizes[1] * sizes[2] * sizes[3]:
+    weight = _weight(node)
+    if weight is None or len(sizes) != 4 or weight.shape[1] != sizes[1] * sizes[2] * sizes[3]:
         return None
     return Flattened(GradientEdge(node, 0), weight, sizes[1])
+
+
+def _weight(node: Node) -> Tensor | None:
+    """Return the weights of a fully connected layer, (D, C); None where the product is another one."""
+    weight: Tensor
+    if node.name() == connected.NODE:
+        (weight,) = node.saved_tensors  # type: ignore[attr-defined]
+        return weight
+    weight = node._saved_mat2.t()  # type: ignore[attr-defined]
+    plain = node._saved_alpha == 1 and weight.is_contiguous()  # type: ignore[attr-defined]
+    return weight if plain else None
 
 
 def _chain(scores: Tensor, start: Tensor) -> Iterator[Node]:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge
 from torch.nn import functional as F
 
 from etl.explain.chunks import is_out_of_memory
+from etl.explain.connected import quicken_connections
 from etl.explain.folding import fold_batch_norms
 from etl.explain.footprint import Footprint, footprint
-from etl.explain.graph import Flattened, flattened_map, is_affine
+from etl.explain.graph import Flattened, flattened_map, is_affine, last_layer
 from etl.explain.layers import Layer, find_layer, named_layer
 from etl.explain.logits import logits_of
 from etl.explain.shadow import clean_torch, placement, shadow
@@ -23,8 +25,6 @@ from warehouse.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    from torch.autograd.graph import GradientEdge
 
     from etl.explain.protocol import Context
 
@@ -143,25 +143,34 @@ class Cut:
 
     def _differentiate_all(self, columns: Sequence[Tensor], start: Tensor | GradientEdge) -> Tensor:
         """Gradients of each column's classes, (K, B, ...), in one pass if the operations can be batched."""
+        outputs, chosen = self._chosen(torch.stack(list(columns)), start)
+
+        def differentiate(one: Tensor) -> Tensor:
+            return torch.autograd.grad(outputs, start, one, retain_graph=True)[0]
+
         if len(columns) > 1:
-            chosen = torch.stack([F.one_hot(column, self.logits.shape[1]) for column in columns]).to(self.logits)
             try:
-                return self._differentiate(self.logits, chosen, start)
+                # Not by `is_grads_batched`, which knows nothing of functions of one's own, as in `connected`.
+                gradients = torch.func.vmap(differentiate)(chosen)
             except RuntimeError as error:
                 if is_out_of_memory(error):
                     raise
-        single = [self._differentiate(self.logits.gather(1, c[:, None]).sum(), None, start) for c in columns]
-        return torch.stack(single)
-
-    def _differentiate(self, scores: Tensor, weights: Tensor | None, start: Tensor | GradientEdge) -> Tensor:
-        gradient = None
-        if scores.requires_grad:
-            (gradient,) = torch.autograd.grad(
-                scores, start, weights, retain_graph=True, allow_unused=True, is_grads_batched=weights is not None
-            )
-        if gradient is None:
+            else:
+                return gradients
+        known = []
+        for one in chosen if self.logits.requires_grad else ():
+            (gradient,) = torch.autograd.grad(outputs, start, one, retain_graph=True, allow_unused=True)
+            known += [] if gradient is None else [gradient]
+        if len(known) < len(columns):
             raise UserError(f"The class scores do not depend on layer {str(self.layer)!r}; choose a later layer.")
-        return gradient
+        return torch.stack(known)
+
+    def _chosen(self, targets: Tensor, start: Tensor | GradientEdge) -> tuple[Tensor | GradientEdge, Tensor]:
+        """Say what to differentiate for classes (K, B), and what its own gradients are, (K, B, ...)."""
+        last = last_layer(self.logits)
+        if last is None or (isinstance(start, GradientEdge) and start.node is self.logits.grad_fn):
+            return self.logits, F.one_hot(targets, self.logits.shape[1]).to(self.logits)
+        return last.input, last.weight[targets]
 
 
 class PreparedModel:
@@ -212,6 +221,7 @@ class PreparedModel:
         self.backwards = 0
         self.module = shadow(module)
         quicken_stems(self.module)
+        quicken_connections(self.module)
         if device is not None:
             self.module.to(device)
         self.device, self.dtype = placement(self.module)
