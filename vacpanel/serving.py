@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import warehouse
-from etl.plugins import TORCH
+from etl.plugins import TORCH, load, plugins
 from vacpanel.media import Media
 from warehouse.errors import UserError
 from warehouse.folder import Folder
@@ -39,16 +39,23 @@ EXPLAIN_VARIABLE = "VACPANEL_EXPLAIN_ON"  # where they compute explanations
 PUBLISH_AFTER = 20.0
 """Seconds after the last map of a dashboard until its maps are published for SQL."""
 
+COLLECT_AFTER = 100
+"""Collections of younger objects until Python looks at all objects of its own accord: some eight pages that are drawn,
+where its usual 10 would be less than one."""
+
 
 @cache
 def settle() -> None:
-    """Take what the process has loaded out of garbage collection, once.
+    """Take what the process has loaded, views included, out of garbage collection, once.
 
-    Panel collects when a session has ended, and all others wait meanwhile; nearly all that there is to look at are the
-    objects of modules, which stay.
+    All sessions wait while Python goes through what there is: most of it are the objects of modules, which stay. Panel
+    collects when sessions have ended and nothing else is going on; Python alone would do so with every page it draws.
     """
+    for name in plugins("vacpanel.views"):
+        load("vacpanel.views", name)
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*gc.get_threshold()[:2], COLLECT_AFTER)
 
 
 def open_warehouse(path: str | Path) -> warehouse.Warehouse:
