@@ -40,8 +40,8 @@ PUBLISH_AFTER = 20.0
 """Seconds after the last map of a dashboard until its maps are published for SQL."""
 
 COLLECT_AFTER = 30
-"""Collections of younger objects until Python looks at all objects of its own accord: two or three pages that are drawn,
-where its usual 10 are less than one. With 100 the memory of a server grew by a tenth in 180 sessions."""
+"""Collections of younger objects until Python looks at all objects of its own accord: two or three pages, where its
+usual 10 are less than one page. With 100 the memory of a server grew by a tenth in 180 sessions."""
 
 
 @cache
