@@ -38,7 +38,6 @@ def page(path: str | Path) -> pn.Column:
         document.template_variables["poster"] = Poster(serving.open_warehouse(path))
         if _only_begins():
             return pn.Column()
-        serving.settle()
     dashboard = Dashboard(path)
     drawn = dashboard.warehouse.generation
     unknown = dashboard.read_link(pn.state.location.search or "") if pn.state.location else []

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import warehouse
-from etl.plugins import TORCH, load, plugins
+from etl.plugins import TORCH
 from vacpanel.media import Media
 from warehouse.errors import UserError
 from warehouse.folder import Folder
@@ -46,13 +46,11 @@ usual 10 are less than one page. With 100 the memory of a server grew by a tenth
 
 @cache
 def settle() -> None:
-    """Take what the process has loaded, views included, out of garbage collection, once.
+    """Take what the process has loaded out of garbage collection, once, before there are sessions that are to go.
 
     All sessions wait while Python goes through what there is: most of it are the objects of modules, which stay. Panel
     collects when sessions have ended and no other does for a while; Python alone would do so with every page it draws.
     """
-    for name in plugins("vacpanel.views"):
-        load("vacpanel.views", name)
     gc.collect()
     gc.freeze()
     gc.set_threshold(*gc.get_threshold()[:2], COLLECT_AFTER)
