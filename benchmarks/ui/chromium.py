@@ -29,6 +29,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+WINDOW_OPENS = 3000  # ms in which Chromium fills a new window with pages of its own: a second of two cores
 INSTRUMENTS = Path(__file__).with_name("instruments.js").read_text(encoding="utf-8")
 QUIET = 150  # ms without a stroke on a canvas: everything is painted
 LIMIT = 15_000  # ms until a click that changes nothing counts as an error
@@ -111,7 +112,8 @@ class Visit:
     Parameters
     ----------
     browser
-        Where it is opened: in a context of its own, so that nothing is in its cache.
+        Where it is opened: in a window and a context of its own, so that nothing is in its cache. The window has been
+        open for a while by then, as a visitor's is.
     url
         What to open.
     viewport
@@ -126,6 +128,7 @@ class Visit:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
         self.wire = Wire.of(self.page)
+        self.page.wait_for_timeout(WINDOW_OPENS)
         self.page.goto(url)
 
     def __enter__(self) -> Visit:
