@@ -19,6 +19,7 @@ from etl.explain.footprint import Footprint, footprint
 from etl.explain.graph import Flattened, flattened_map, is_affine, last_layer
 from etl.explain.layers import Layer, find_layer, named_layer
 from etl.explain.logits import logits_of
+from etl.explain.overwriting import overwritable, overwriting
 from etl.explain.shadow import clean_torch, placement, shadow
 from etl.explain.stem import quicken_stems
 from warehouse.errors import UserError
@@ -195,8 +196,9 @@ class PreparedModel:
     channels_last
         Keep weights and images channels-last, which convolutions prefer; costs a copy of the weights.
     fold
-        Fold batch normalisations into convolutions (:func:`etl.explain.folding.fold_batch_norms`); worth a pass
-        for a model that is kept. Changes class scores by some 1e-5 of their spread.
+        Fold batch normalisations into convolutions (:func:`etl.explain.folding.fold_batch_norms`), and let activation
+        functions write over what they read (:mod:`etl.explain.overwriting`); worth two passes for a model that is kept.
+        Changes class scores by some 1e-5 of their spread.
 
     Attributes
     ----------
@@ -227,12 +229,14 @@ class PreparedModel:
         self.device, self.dtype = placement(self.module)
         self._outputs = None if outputs is None else torch.tensor(outputs, device=self.device)
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self._overwriting: list[nn.Module] = []
         with self.session(restore_random=False):
             if fold:
                 if example is None:
                     raise ValueError("folding batch normalisations needs an example image")
-                self.forwards += 1
+                self.forwards += 2
                 fold_batch_norms(self.module, self.images(example[:1]))
+                self._overwriting = overwritable(self.module, self.images(example[:1]))
             if channels_last:
                 self.module.to(memory_format=torch.channels_last)
         self._lowered: dict[torch.dtype, nn.Module] = {}
@@ -342,7 +346,7 @@ class PreparedModel:
         dtype
             Compute in this lower precision, with a copy of the model that is made once; None in the model's own.
         """
-        with torch.no_grad():
+        with torch.no_grad(), overwriting(self._overwriting):
             if dtype in {None, self.dtype}:
                 return self.differentiable_scores(images)
             assert dtype is not None

@@ -195,6 +195,37 @@ def test_subclasses_of_convolution_are_folded_if_they_use_what_they_get(padding,
     assert not any(parameter.requires_grad for parameter in twin.parameters())
 
 
+@pytest.mark.parametrize("padding", [(0, 1, 0, 1), (2, 1, 1, 2), (0, 0, 3, 0), (1, 1, 2, 2)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_depthwise_convolution_takes_uneven_padding_exactly(padding, stride):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.ZeroPad2d(padding), nn.Conv2d(4, 8, (3, 5), stride, groups=4), nn.Flatten()).eval()
+    images = torch.rand(2, 4, 12, 15)
+    twin = shadow(model)
+    assert fold_batch_norms(twin, images[:1]) == 0
+    assert type(twin[0]) is nn.Identity
+    assert torch.equal(twin(images), model(images))
+    assert model[1].kernel_size == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("padding", "conv"),
+    [
+        ((0, 1, 0, 1), nn.Conv2d(4, 4, 3)),
+        ((0, 1, 0, 1), nn.Conv2d(4, 4, 3, dilation=2, groups=4)),
+        ((0, 1, 0, 1), nn.Conv2d(4, 4, 3, padding=1, groups=4)),
+        ((-1, 1, -1, 1), nn.Conv2d(4, 4, 3, groups=4)),
+    ],
+    ids=["of all channels", "dilated", "with padding of its own", "cropping"],
+)
+def test_other_padding_is_left_alone(padding, conv):
+    model = nn.Sequential(nn.ZeroPad2d(padding), conv, nn.Flatten()).eval()
+    twin, images = shadow(model), torch.rand(1, 4, 12, 15)
+    fold_batch_norms(twin, images)
+    assert type(twin[0]) is nn.ZeroPad2d
+    assert torch.equal(twin(images), model(images))
+
+
 def test_efficientnet_lite_is_folded():
     pytest.importorskip("efficientnet_lite_pytorch")
     model = resolve("efficientnet-lite:lite0").load().module.eval()
@@ -203,5 +234,5 @@ def test_efficientnet_lite_is_folded():
     with torch.inference_mode():
         expected = model(images)
         assert fold_batch_norms(twin, images) == 49
-        assert sum(isinstance(part, nn.ZeroPad2d) for part in twin.modules()) == 5  # strides of two pad unevenly
+        assert sum(isinstance(part, nn.ZeroPad2d) for part in twin.modules()) == 1  # the first layer's, uneven
         assert (twin(images) - expected).abs().max() <= 1e-4 * expected.std()
