@@ -34,7 +34,8 @@ _MULTIPLY_ADDS = 40e9
 
 _NEAR = 88 << 20
 """Bytes that the tensors of a pass take at most at one moment, on a CPU, else it slows down: an image costs
-EfficientNet-Lite0 0.46 of a forward pass by four, 0.51 by eight and 0.63 by sixteen. With a graph most of them rest."""
+EfficientNet-Lite0 0.41 of a forward pass by four, 0.39 by six, 0.52 by twelve and 0.60 by 24. With a graph most of
+them rest."""
 
 _USES = 256
 """Multiplications for each weight that a pass on a CPU has at least, whatever else it should keep to: fewer take less
