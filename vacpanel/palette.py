@@ -9,8 +9,12 @@ if TYPE_CHECKING:
 
 # Okabe & Ito (2008) without black and yellow, which vanish on a dark or a light ground, and two hues of Tol's "muted".
 ROOT_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999933", "#882255")
-# Beyond eight, Tol's "muted" and "bright" go on; beyond these the colours repeat and hover tells them apart.
-MORE_COLORS = ("#44AA99", "#EE6677", "#DDCC77", "#AA4499", "#66CCEE", "#228833", "#CCBB44", "#332288")
+# From nine to twenty, Tol's "muted", "bright" and "medium-contrast" go on; then the colours repeat, and hover
+# tells them apart.
+MORE_COLORS = (
+    *("#44AA99", "#EE6677", "#DDCC77", "#AA4499", "#66CCEE", "#228833", "#CCBB44", "#332288"),
+    *("#6699CC", "#997700", "#EE99AA", "#994455"),
+)
 MODEL_COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933")
 
 # Tol's "muted" without indigo, which vanishes on a dark ground; other hues than those of the root classes.

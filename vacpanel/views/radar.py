@@ -12,11 +12,11 @@ from bokeh.models import HoverTool
 
 from vacpanel.notebook import hold
 from vacpanel.palette import NEUTRAL, model_colors, root_colors
+from vacpanel.views.around import TWO_LINES, angles_of, extent, names_around, polar
 from vacpanel.views.base import PlotView
 from vacpanel.views.chips import Chips
 from vacpanel.views.live import LiveGlyph, LiveSource, square_units
 from vacpanel.views.queries import rates
-from vacpanel.words import thousands
 
 if TYPE_CHECKING:
     from panel.viewable import Viewable
@@ -28,16 +28,7 @@ RINGS = (0.25, 0.5, 0.75, 1.0)
 FULL = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # what the outermost ring may stand for
 FAINT = "rgba(138, 143, 152, .4)"  # the chip of a model that is not compared
 TAP = 0.12  # how close to a dot a tap has to be, in radii
-EDGES = (1.36, 1.65)  # where the names of roots at the sides end, in radii: short ones, and long ones
-LETTER = 0.075  # of a name, in radii
-NAMES_AT = 1.12  # radii; where names begin above and below
-TWO_LINES = 30  # px; how high they are
 MANY = 20  # models beyond which those that are not compared are drawn fainter still
-
-
-def polar(radius: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (x, y) with angle 0 at the top, clockwise, as a clock is read."""
-    return radius * np.sin(angle), radius * np.cos(angle)
 
 
 class Radar(PlotView):
@@ -90,10 +81,8 @@ class Radar(PlotView):
         if len(self._roots) < 2:
             return "All classes belong to one root class, so there is nothing to compare here."
         self._shown = True
-        self._angles = np.arange(len(self._roots)) * 2 * np.pi / len(self._roots)
-        at_sides = np.abs(np.sin(self._angles)) > 0.3
-        longest = max((len(root) for root, side in zip(self._roots, at_sides, strict=True) if side), default=0)
-        self._edge = float(np.clip(1.1 + LETTER * longest, *EDGES))
+        self._angles = angles_of(self._roots)
+        width, height = extent(self._roots)
         line: dict[str, Any] = {"xs": "xs", "ys": "ys", "line_color": "color"}
         self._grid = LiveGlyph("multi_line", level="underlay", xs="xs", ys="ys", line_color=NEUTRAL, line_alpha=0.35)
         self._spoke = LiveGlyph("multi_line", level="underlay", xs="xs", ys="ys", line_color=NEUTRAL, line_width=2.5)
@@ -137,12 +126,12 @@ class Radar(PlotView):
         self._spoke.patch(**self._pinned_spoke())
         self._patch_lines()
         self._rings.patch(**self._ring_names())
-        self._names.patch(**self._name_data())
+        self._names.patch(**names_around(self._roots, self._images))
         layers = (self._grid, self._spoke, self._all, self._compared, self._pinned, self._corners)
         dots = hv.Points((x, y), ["x", "y"]).opts(
             line_color=None,
             tools=[HoverTool(tooltips=[("root class", "@root"), ("images", "@images{0,0}")])],
-            xlim=(-self._edge, self._edge),
+            xlim=(-width, width),
             ylim=(-1.3, 1.3),
             xaxis=None,
             yaxis=None,
@@ -155,7 +144,7 @@ class Radar(PlotView):
                 *(layer.hook for layer in layers),
                 self._rings.hook,
                 self._names.hook,
-                square_units(self._edge, NAMES_AT, TWO_LINES),
+                square_units(width, height, TWO_LINES),
             ],
         )
         self._dots.on_select(dots, self._root_tapped)
@@ -221,18 +210,6 @@ class Radar(PlotView):
             "color": [colors[model] for model in models for _ in range(each)],
         }
 
-    def _name_data(self) -> dict[str, Any]:
-        """Return names with numbers of images: at the sides they end at the edge, above their dots."""
-        x, y = polar(np.full(len(self._roots), NAMES_AT), self._angles)
-        side = np.abs(x) > 0.3
-        return {
-            "x": np.where(side, self._edge * np.sign(x), x),
-            "y": np.where(side & (np.abs(y) < 0.3), 0.08, y),
-            "text": [f"{root}\n{thousands(int(n))}" for root, n in zip(self._roots, self._images, strict=True)],
-            "baseline": ["top" if below else "bottom" for below in y < -0.3],
-            "align": np.where(side, np.where(x > 0, "right", "left"), "center").tolist(),
-        }
-
     def _dot_style(self) -> dict[str, Any]:
         kept = set(self.state.filter.roots) or set(self._roots)
         return {
@@ -260,7 +237,7 @@ class Radar(PlotView):
             self._say()
             _patch_paths(self._all, self._of_all())
             self._patch_lines()
-            self._names.patch(**self._name_data())
+            self._names.patch(**names_around(self._roots, self._images))
             self._rings.patch(**self._ring_names())
             self._dots.patch(images=self._images, **self._dot_style())
 
