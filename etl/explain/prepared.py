@@ -104,8 +104,9 @@ class PreparedModel:
                 if example is None:
                     raise ValueError("folding batch normalisations needs an example image")
                 self.forwards += 2
-                fold_batch_norms(self.module, self.images(example[:1]))
-                self._overwriting = overwritable(self.module, self.images(example[:1]))
+                image = self.images(example[:1])
+                fold_batch_norms(self.module, image)
+                self._overwriting = overwritable(self.module, image)
             if channels_last:
                 self.module.to(memory_format=torch.channels_last)
         self._lowered: dict[torch.dtype, nn.Module] = {}
@@ -277,6 +278,7 @@ class PreparedModel:
 
     def _in(self, dtype: torch.dtype) -> nn.Module:
         if dtype not in self._lowered:
+            # Made while activation functions overwrite, and so for good: this copy never records a graph.
             self._lowered[dtype] = copy.deepcopy(self.module).to(dtype)
         return self._lowered[dtype]
 

@@ -39,10 +39,11 @@ LETTER, CROWDED_LETTER = 0.075, 0.125
 DOT = 0.12
 """Radii from the circle that a name keeps clear of."""
 
+ASIDE = 0.12
+"""Radii from the middle beyond which a name stands at a side, and no longer above or below."""
 
-def polar(
-    radius: float | NDArray[np.float64], angle: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+
+def polar(radius: float | Floats, angle: Floats) -> tuple[Floats, Floats]:
     """Return (x, y) with angle 0 at the top, clockwise, as a clock is read."""
     return radius * np.sin(angle), radius * np.cos(angle)
 
@@ -56,7 +57,7 @@ def extent(roots: Sequence[str]) -> tuple[float, float]:
     """Return how far from the centre names end at the sides, and begin above and below, in radii."""
     if len(roots) > CROWDED:
         return CROWDED_EDGE, CROWDED_AT
-    at_sides = np.abs(np.sin(angles_of(roots))) > DOT
+    at_sides = np.abs(np.sin(angles_of(roots))) > ASIDE
     longest = max((len(root) for root, side in zip(roots, at_sides, strict=True) if side), default=0)
     return float(np.clip(1.1 + LETTER * longest, *EDGES)), NAMES_AT
 
@@ -79,7 +80,7 @@ def names_around(roots: Sequence[str], images: Sequence[int] | NDArray[np.int64]
     counts = [thousands(int(number)) for number in images]
     ends, begin = extent(roots)
     x, y = polar(begin, angles_of(roots))
-    side = np.abs(x) > DOT
+    side = np.abs(x) > ASIDE
     baseline = ["top" if below else "bottom" for below in y < -0.3]
     if len(roots) > CROWDED:
         for half in (side & (x > 0), side & (x < 0)):
