@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +15,7 @@ from etl.explain.folding import fold_batch_norms
 from etl.explain.footprint import Footprint, footprint
 from etl.explain.layers import Layer, find_layer, named_layer
 from etl.explain.logits import logits_of
+from etl.explain.merging import Merging, can_merge, mergeable
 from etl.explain.overwriting import overwritable, overwriting
 from etl.explain.shadow import clean_torch, placement, shadow
 from etl.explain.stem import quicken_stems
@@ -22,8 +23,10 @@ from warehouse.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from etl.explain.graph import Flattened
+    from etl.explain.merging import Sum
     from etl.explain.protocol import Context
 
 _MULTIPLY_ADDS = 40e9
@@ -65,8 +68,9 @@ class PreparedModel:
     channels_last
         Keep weights and images channels-last, which convolutions prefer; costs a copy of the weights.
     fold
-        Fold batch normalisations into convolutions (:func:`etl.explain.folding.fold_batch_norms`), and let activation
-        functions write over what they read (:mod:`etl.explain.overwriting`); worth two passes for a model that is kept.
+        Fold batch normalisations into convolutions (:func:`etl.explain.folding.fold_batch_norms`), let activation
+        functions write over what they read (:mod:`etl.explain.overwriting`), and with ``channels_last`` merge
+        convolutions with what follows (:mod:`etl.explain.merging`); worth four passes for a model that is kept.
         Changes class scores by some 1e-5 of their spread.
 
     Attributes
@@ -99,6 +103,7 @@ class PreparedModel:
         self._outputs = None if outputs is None else torch.tensor(outputs, device=self.device)
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self._overwriting: list[nn.Module] = []
+        self._sums: dict[str, Sum] | None = None
         with self.session(restore_random=False):
             if fold:
                 if example is None:
@@ -109,6 +114,11 @@ class PreparedModel:
                 self._overwriting = overwritable(self.module, image)
             if channels_last:
                 self.module.to(memory_format=torch.channels_last)
+            if fold and channels_last and can_merge(self.module, image):
+                self.forwards += 2
+                with overwriting(self._overwriting):
+                    self._sums = mergeable(self.module, image)
+        self._merging: dict[torch.dtype, Merging] = {}
         self._lowered: dict[torch.dtype, nn.Module] = {}
         self._summed: dict[int, Tensor] = {}
         self._footprints: dict[tuple[torch.Size, bool], Footprint] = {}
@@ -147,7 +157,7 @@ class PreparedModel:
         """Memory of parameters and buffers, in bytes; of copies in lower precision, too."""
         tensors = {t for m in (self.module, *self._lowered.values()) for t in (*m.parameters(), *m.buffers())}
         tensors.update(self._summed.values())
-        return sum(t.numel() * t.element_size() for t in tensors)
+        return sum(t.nbytes for t in tensors) + sum(merging.nbytes for merging in self._merging.values())
 
     def pass_size(self, images: Tensor, total: int, context: Context, most: int, *, graph: bool = False) -> int:
         """Choose how many images go into one pass; the same for the same model and images.
@@ -196,7 +206,8 @@ class PreparedModel:
                     start = image.detach().requires_grad_()
                     torch.autograd.grad(self.differentiable_scores(start).sum(), start)
                 else:
-                    self.scores(image)
+                    with torch.no_grad(), overwriting(self._overwriting):  # unmerged, so that it can be counted
+                        self.differentiable_scores(image)
 
             self._footprints[key] = footprint(run)
         return self._footprints[key]
@@ -216,12 +227,12 @@ class PreparedModel:
         dtype
             Compute in this lower precision, with a copy of the model that is made once; None in the model's own.
         """
+        self.forwards += len(images)
+        dtype = dtype or self.dtype
         with torch.no_grad(), overwriting(self._overwriting):
-            if dtype in {None, self.dtype}:
-                return self.differentiable_scores(images)
-            assert dtype is not None
-            self.forwards += len(images)
-            return self._run(images.to(dtype), self._in(dtype)).to(self.dtype)
+            module = self._in(dtype)
+            with self._merged(module, dtype):
+                return self._run(images.to(dtype), module).to(self.dtype)
 
     def differentiable_scores(self, images: Tensor) -> Tensor:
         """Class scores (B, N) with the graph back to the images, for methods that optimise the input."""
@@ -276,7 +287,16 @@ class PreparedModel:
             self._summed[address] = summed
         return self._summed[address]
 
+    def _merged(self, module: nn.Module, dtype: torch.dtype) -> AbstractContextManager[None]:
+        if self._sums is None:
+            return nullcontext()
+        if dtype not in self._merging:
+            self._merging[dtype] = Merging(module, self._sums)
+        return self._merging[dtype].doing()
+
     def _in(self, dtype: torch.dtype) -> nn.Module:
+        if dtype == self.dtype:
+            return self.module
         if dtype not in self._lowered:
             # Made while activation functions overwrite, and so for good: this copy never records a graph.
             self._lowered[dtype] = copy.deepcopy(self.module).to(dtype)

@@ -18,8 +18,15 @@ if TYPE_CHECKING:
 _ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 """Of ``torch.conv2d``, in the order in which they are given."""
 
+_DEFAULTS = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+
 _MAKING = (torch.conv2d, F.batch_norm, torch.batch_norm)
 """Functions whose result is a new tensor, and no view."""
+
+
+def convolution_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the arguments of a call of ``torch.conv2d``; all of them are there."""
+    return _DEFAULTS | dict(zip(_ARGUMENTS, args, strict=False)) | dict(kwargs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +72,8 @@ class Watch(TorchFunctionMode):
         if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
             self.note((args, kwargs))
         if func is torch.conv2d:
-            given = dict(zip(_ARGUMENTS, args, strict=False)) | dict(kwargs or {})
-            padding = given.get("padding", 0)
-            self.calls.append(Call(given["input"], given["weight"], given.get("bias"), padding, result))
+            given = convolution_arguments(args, kwargs or {})
+            self.calls.append(Call(given["input"], given["weight"], given["bias"], given["padding"], result))
         if func in _MAKING:
             self.made[id(result)] = result
             self.uses[id(result)] = 0  # not those of a tensor that had this identity before

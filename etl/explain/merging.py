@@ -1,0 +1,223 @@
+"""Convolutions merged with what follows them, in passes that record no graph, on a CPU.
+
+PyTorch brings the weights of a convolution to the order that oneDNN prefers in every call, and makes new tensors for
+the sum and the activation function after it. Here weights are packed once, a sum and a ReLU after a convolution are
+done by it, the sum is written where the other summand lies if nobody reads that any more, and 3 x 3 convolutions take
+fewer multiplications (:mod:`etl.explain.winograd`).
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from etl.explain.packed import Geometry, Packed
+from etl.explain.sums import ADDING, IN_PLACE, Sum, SumWatch, memory_of
+from etl.explain.watched import convolution_arguments
+from etl.explain.winograd import Winograd, suits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from etl.explain.packed import Bounds, Convolution
+
+_CLAMPING: dict[Any, tuple[str, ...]] = {
+    F.relu: ("inplace",),
+    F.relu6: ("inplace",),
+    F.hardtanh: ("min_val", "max_val", "inplace"),
+}
+"""Functions that may clamp in place, and their arguments after the first."""
+
+_ALIKE = 1e-3
+"""Of the range of the scores: more than this is no rounding."""
+
+
+def can_merge(module: nn.Module, images: Tensor) -> bool:
+    """Whether there is something to gain for these images on this machine."""
+    if images.device.type != "cpu" or images.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
+        return False
+    return any(isinstance(part, nn.Conv2d) for part in module.modules())
+
+
+def mergeable(module: nn.Module, example: Tensor) -> dict[str, Sum] | None:
+    """Find the sums of a frozen module that convolutions can do, and try them.
+
+    Parameters
+    ----------
+    module
+        In evaluation mode; as in the passes that are to be merged.
+    example
+        Input of the module, (1, 3, H, W).
+
+    Returns
+    -------
+    dict or None
+        The sums by name of the convolution's weight, for :class:`Merging`. None if the module is to be left alone: it
+        has hooks, which may keep what they see, or merged passes fail or give other scores, as may be if it uses
+        functions that PyTorch does not show, or scores that are not finite, since a merged ReLU of NaN is zero.
+    """
+    if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
+        return None
+    with torch.no_grad():
+        watch = SumWatch(module)
+        with watch:
+            output = module(example.clone())
+            watch.end(output)
+        found = watch.sums()
+        trial = Merging(module, found)
+        try:
+            with trial.doing():
+                merged = module(example.clone())
+        except Exception:  # noqa: BLE001 - a user's module may raise anything where it meets what it does not know
+            return None
+    return found if _are_alike(output, merged) else None
+
+
+def _are_alike(expected: object, found: object) -> bool:
+    pairs = [[leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)] for tree in (expected, found)]
+    return len(pairs[0]) == len(pairs[1]) and all(
+        a.shape == b.shape
+        and bool(a.isfinite().all())
+        and float((a - b).abs().max()) <= _ALIKE * float(a.max() - a.min())
+        for a, b in zip(*pairs, strict=True)
+        if a.numel() and a.is_floating_point()
+    )
+
+
+class Merging(TorchFunctionMode):
+    """Watches a pass and does convolutions of a module's own weights merged with what follows.
+
+    A convolution waits for the next function, whichever it is, so no order is changed that could be noticed. Concerns
+    this thread alone.
+
+    Parameters
+    ----------
+    module
+        Frozen; its weights do not change.
+    sums
+        From :func:`mergeable`.
+    """
+
+    def __init__(self, module: nn.Module, sums: Mapping[str, Sum]) -> None:
+        super().__init__()
+        self._weights = {id(parameter): parameter for parameter in module.parameters()}
+        self._sums = {id(parameter): sums[name] for name, parameter in module.named_parameters() if name in sums}
+        self._convolutions: dict[tuple[int, type[Convolution]], Convolution] = {}
+        self._waiting: _Waiting | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of copies of the weights, in bytes."""
+        return sum(convolution.nbytes for convolution in self._convolutions.values())
+
+    @contextmanager
+    def doing(self) -> Iterator[None]:
+        """Merge what is called within, without a graph."""
+        try:
+            with torch.no_grad(), self:
+                yield
+                self._finish()
+        finally:
+            self._waiting = None
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        waiting = self._waiting
+        if waiting is not None:
+            if func in ADDING and not kwargs and waiting.add(args, in_place=func in IN_PLACE):
+                return waiting.result
+            if args and args[0] is waiting.result:
+                waiting.bounds = _bounds(func, args[1:], kwargs)
+            self._finish()
+            if waiting.bounds is not None:
+                return waiting.result
+        if func is torch.conv2d:
+            call = convolution_arguments(args, kwargs)
+            if self._takes(call):
+                self._waiting = self._convolution(call)
+                return self._waiting.result
+        return func(*args, **kwargs)
+
+    def _finish(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.compute()
+
+    def _takes(self, call: Mapping[str, Any]) -> bool:
+        images, weight = call["input"], call["weight"]
+        return (
+            id(weight) in self._weights
+            and type(images) is Tensor
+            and images.dtype == weight.dtype
+            and images.ndim == weight.ndim
+            and images.is_contiguous(memory_format=torch.channels_last)
+            and not isinstance(call["padding"], str)
+        )
+
+    def _convolution(self, call: Mapping[str, Any]) -> _Waiting:
+        images, weight, bias = call["input"], call["weight"], call["bias"]
+        geometry = Geometry.of(call)
+        kind: type[Convolution] = Winograd if suits(images, weight, geometry) else Packed
+        key = (id(weight), kind)
+        if key not in self._convolutions:
+            self._convolutions[key] = kind(weight, bias, geometry, images.shape)
+        shape = geometry.shape(images, weight)
+        return _Waiting(self._convolutions[key], images, shape, self._sums.get(id(weight)), images.new_empty(0))
+
+
+@dataclass
+class _Waiting:
+    """A convolution that is not computed yet; ``result`` is empty until then."""
+
+    convolution: Convolution
+    images: Tensor
+    shape: torch.Size
+    sum: Sum | None
+    result: Tensor
+    other: Tensor | None = None
+    into: bool = False
+    bounds: Bounds | None = None
+
+    def add(self, args: tuple[Any, ...], *, in_place: bool) -> bool:
+        """Take what is to be added, if :meth:`compute` can do so; ``result`` is then that of the sum."""
+        others = [arg for arg in args if arg is not self.result]
+        if self.sum is None or self.other is not None or len(args) != 2 or len(others) != 1:
+            return False
+        (other,) = others
+        if type(other) is not Tensor or other.shape != self.shape or other.dtype != self.images.dtype:
+            return False
+        may_write = memory_of(other) != memory_of(self.images)
+        must_write = in_place and args[0] is other
+        if not other.is_contiguous(memory_format=torch.channels_last) or (must_write and not may_write):
+            return False
+        self.other = other
+        self.into = must_write or (may_write and self.sum.overwrites)
+        self.result = args[0] if in_place else self.images.new_empty(0)
+        return True
+
+    def compute(self) -> None:
+        made = self.convolution(self.images, self.other, self.bounds, into=self.into)
+        if made is not self.result:
+            self.result.set_(made)  # type: ignore[call-overload]
+
+
+def _bounds(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Bounds | None:
+    """Say between what limits a function clamps in place; None for all others."""
+    if func in {torch.relu_, torch.Tensor.relu_}:
+        return 0.0, math.inf
+    given = dict(zip(_CLAMPING.get(func, ()), args, strict=False)) | dict(kwargs)
+    if func not in _CLAMPING or not given.get("inplace"):
+        return None
+    if func is F.hardtanh:
+        return given.get("min_val", -1.0), given.get("max_val", 1.0)
+    return 0.0, (math.inf if func is F.relu else 6.0)
