@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import ModuleType
 
     from torch import Tensor
@@ -54,7 +55,7 @@ _KERNEL = torch.tensor(
 
 def suits(images: Tensor, weight: Tensor, geometry: Geometry) -> bool:
     """Whether a convolution can be done so on this machine, and is faster."""
-    if weight.shape[2:] != (3, 3) or geometry.groups != 1 or images.dtype != torch.float32:
+    if weight.shape[2:] != (3, 3) or geometry.groups != 1 or images.dtype not in {torch.float32, torch.bfloat16}:
         return False
     if geometry.stride != (1, 1) or geometry.dilation != (1, 1) or any(n % _BLOCK for n in weight.shape[:2]):
         return False
@@ -71,7 +72,9 @@ def _loops() -> ModuleType | None:
     try:
         from etl.explain import winograd_loops
     except Exception as error:  # noqa: BLE001 - no OpenMP, nowhere to keep what was compiled, another numba
-        logging.getLogger(__name__).warning("3 x 3 convolutions take longer than they could: %s", error)
+        logging.getLogger(__name__).warning(
+            "3 x 3 convolutions take longer than they could: %s", str(error).partition("\n")[0]
+        )
         return None
     return winograd_loops
 
@@ -89,48 +92,62 @@ class Winograd:
         Any padding; stride, dilation and groups are 1.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, geometry: Geometry, _shape: torch.Size) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, geometry: Geometry, shape: torch.Size) -> None:
         filters, channels = weight.shape[:2]
+        self._padding = geometry.padding
+        self._bias = (torch.zeros(filters) if bias is None else bias).float().numpy()
+        total = len(self._tiles(shape))
+        parts = math.ceil(total * 36 * channels * weight.element_size() / _NEAR)
+        self._at_once = math.ceil(total / parts)
         transformed = torch.einsum("ai,kcij,bj->abkc", _KERNEL, weight.double(), _KERNEL)
         matrices = transformed.reshape(36 * filters, channels, 1, 1).to(weight.dtype)
-        self._tiles = max(1, _NEAR // (36 * channels * weight.element_size()))
         self._how = ((0, 0), (1, 1), (1, 1), 36)
         self._matrices = torch.ops.mkldnn._reorder_convolution_weight(
-            matrices, *self._how, (1, 36 * channels, self._tiles, 1)
+            matrices, *self._how, (1, 36 * channels, self._at_once, 1)
         )
         self.nbytes = matrices.nbytes
-        self._bias = (torch.zeros(filters) if bias is None else bias).numpy()
-        self._padding = geometry.padding
+
+    def _size(self, shape: Sequence[int]) -> tuple[int, int]:
+        height, width = (n + 2 * p - 2 for n, p in zip(shape[2:], self._padding, strict=True))
+        return height, width
+
+    def _tiles(self, shape: Sequence[int]) -> range:
+        return range(shape[0] * math.prod(math.ceil(n / 4) for n in self._size(shape)))
 
     def __call__(self, images: Tensor, other: Tensor | None, bounds: Bounds | None, *, into: bool) -> Tensor:
         """Convolve, add and clamp."""
         loops = _loops()
         assert loops is not None
+        transform, put_back = loops.PARTS[images.dtype]
         batch, channels, *size = images.shape
         filters = len(self._bias)
-        height, width = (n + 2 * p - 2 for n, p in zip(size, self._padding, strict=True))
+        height, width = self._size(images.shape)
         if other is None:
             shape = (batch, filters, height, width)
             made = torch.empty(shape, dtype=images.dtype, memory_format=torch.channels_last)
         else:
             made = other if into else other.clone()
-        down, right = math.ceil(height / 4), math.ceil(width / 4)
-        total = batch * down * right
-        most = math.ceil(total / math.ceil(total / self._tiles))
+        across = (math.ceil(height / 4), math.ceil(width / 4))
         limits = np.array(bounds or (-math.inf, math.inf), np.float32)
-        transformed = images.new_empty(most, 36, channels)
-        pixels, results = (tensor.permute(0, 2, 3, 1).reshape(-1).numpy() for tensor in (images, made))
-        for start in range(0, total, most):
-            part = transformed[: total - start]
-            tiles = part.view(-1).numpy()
-            numbers = [len(part), pixels.size, tiles.size, *size, channels, *self._padding, down, right, start]
-            loops.in_parallel(loops.transform_part, [np.array(numbers), pixels, tiles])
-            columns = part.view(1, len(part), 1, 36 * channels).permute(0, 3, 1, 2)
+        # Always as many as the matrices were packed for, though some be left over from before: oneDNN may need another
+        # order of them for another number, and takes long to change it.
+        transformed = images.new_zeros(self._at_once, 36, channels)
+        columns = transformed.view(1, self._at_once, 1, 36 * channels).permute(0, 3, 1, 2)
+        pixels, tiles, results = (_flat(t) for t in (images.permute(0, 2, 3, 1), transformed, made.permute(0, 2, 3, 1)))
+        total = len(self._tiles(images.shape))
+        for start in range(0, total, self._at_once):
+            count = min(self._at_once, total - start)
+            numbers = [count, pixels.size, tiles.size, *size, channels, *self._padding, *across, start]
+            loops.in_parallel(transform, [np.array(numbers), pixels, tiles])
             multiplied = torch.ops.mkldnn._convolution_pointwise(
                 columns, self._matrices, None, *self._how, "none", [], ""
             )
-            products = multiplied.permute(0, 2, 3, 1).reshape(-1).numpy()
-            numbers = [len(part), products.size, results.size, height, width, filters]
-            numbers += [int(other is not None), 0, down, right, start]
-            loops.in_parallel(loops.put_back_part, [np.array(numbers), products, results, self._bias, limits])
+            products = _flat(multiplied.permute(0, 2, 3, 1))
+            numbers = [count, products.size, results.size, height, width, filters, int(other is not None), 0]
+            loops.in_parallel(put_back, [np.array([*numbers, *across, start]), products, results, self._bias, limits])
         return made
+
+
+def _flat(tensor: Tensor) -> np.ndarray:
+    flat = tensor.reshape(-1)
+    return (flat if flat.dtype == torch.float32 else flat.view(torch.uint16)).numpy()

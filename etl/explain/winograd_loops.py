@@ -10,7 +10,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import carray, cfunc, njit
+import torch
+from numba import carray, cfunc, njit, types
+from numba.extending import overload
 
 from etl.explain.openmp import SIGNATURE, in_parallel, part_of
 
@@ -20,7 +22,7 @@ BLOCK = 64
 """Channels that are transformed at once."""
 
 _A, _B = math.sqrt(0.5), math.sqrt(2.0)
-_F, _U = np.float32, np.uint64
+_F, _I, _U = np.float32, np.uint32, np.uint64
 _N = _U(BLOCK)
 _N2, _N3, _N4, _N5, _N6, _N12, _N18, _N24, _N30 = (_U(n * BLOCK) for n in (2, 3, 4, 5, 6, 12, 18, 24, 30))
 
@@ -28,6 +30,37 @@ _NUMBERS = 11
 """Of a job: tiles, sizes of what is read and written, and the shape."""
 
 _COMPILED: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
+
+
+def _read(values: Any, index: Any) -> Any:
+    """Read a float32, or the upper half of one, which is a bfloat16."""
+
+
+def _write(values: Any, index: Any, value: Any) -> None:
+    """Write a float32, or round it to its upper half, to even ones if in the middle."""
+
+
+@overload(_read, inline="always")
+def _reading(values, index):
+    if values.dtype is types.uint16:
+        return lambda values, index: _I(_I(values[index]) << _I(16)).view(_F)
+    return lambda values, index: values[index]
+
+
+@overload(_write, inline="always")
+def _writing(values, index, value):
+    if values.dtype is types.uint16:
+
+        def write(values, index, value):
+            bits = _F(value).view(_I)
+            values[index] = (bits + _I(0x7FFF) + ((bits >> _I(16)) & _I(1))) >> _I(16)
+
+        return write
+
+    def write(values, index, value):
+        values[index] = value
+
+    return write
 
 
 @njit(inline="always")
@@ -59,8 +92,9 @@ def _columns(values, start, right, down, half):
         first, to = start + _U(j) * right, _U(j) * _N
         for c in range(_N):
             n, k = first + c, to + c
-            d0, d1, d2 = values[n], values[n + down], values[n + _U(2) * down]
-            d3, d4, d5 = values[n + _U(3) * down], values[n + _U(4) * down], values[n + _U(5) * down]
+            d0, d1, d2 = _read(values, n), _read(values, n + down), _read(values, n + _U(2) * down)
+            d3, d4 = _read(values, n + _U(3) * down), _read(values, n + _U(4) * down)
+            d5 = _read(values, n + _U(5) * down)
             t = _input(d0, d1, d2, d3, d4, d5)
             half[k], half[k + _N6], half[k + _N12], half[k + _N18], half[k + _N24], half[k + _N30] = t
 
@@ -85,7 +119,7 @@ def _transform(pixels, tiles, shape, first, last):
                         if 0 <= y + i < height and 0 <= x + j < width:
                             pixel = _U(((image * height + y + i) * width + x + j) * channels + block)
                             for c in range(_N):
-                                tile[to + c] = pixels[pixel + c]
+                                tile[to + c] = _read(pixels, pixel + c)
                         else:
                             for c in range(_N):
                                 tile[to + c] = _F(0.0)
@@ -96,8 +130,12 @@ def _transform(pixels, tiles, shape, first, last):
                 for c in range(_N):
                     k, n = row + c, to + c
                     t = _input(half[k], half[k + _N], half[k + _N2], half[k + _N3], half[k + _N4], half[k + _N5])
-                    tiles[n], tiles[n + step], tiles[n + _U(2) * step] = t[0], t[1], t[2]
-                    tiles[n + _U(3) * step], tiles[n + _U(4) * step], tiles[n + _U(5) * step] = t[3], t[4], t[5]
+                    _write(tiles, n, t[0])
+                    _write(tiles, n + step, t[1])
+                    _write(tiles, n + _U(2) * step, t[2])
+                    _write(tiles, n + _U(3) * step, t[3])
+                    _write(tiles, n + _U(4) * step, t[4])
+                    _write(tiles, n + _U(5) * step, t[5])
 
 
 @njit(**_COMPILED)
@@ -115,8 +153,9 @@ def _put_back(products, results, bias, bounds, shape, first, last):
                 column, of = _U(j) * _N, _U((index * 36 + j) * filters + block)
                 for c in range(_N):
                     k, n = column + c, of + c
-                    m0, m1, m2 = products[n], products[n + step], products[n + _U(2) * step]
-                    m3, m4, m5 = products[n + _U(3) * step], products[n + _U(4) * step], products[n + _U(5) * step]
+                    m0, m1, m2 = _read(products, n), _read(products, n + step), _read(products, n + _U(2) * step)
+                    m3, m4 = _read(products, n + _U(3) * step), _read(products, n + _U(4) * step)
+                    m5 = _read(products, n + _U(5) * step)
                     half[k], half[k + _N6], half[k + _N12], half[k + _N18] = _output(m0, m1, m2, m3, m4, m5)
             for i in range(min(4, height - y)):
                 row = _U(6 * i) * _N
@@ -129,10 +168,11 @@ def _put_back(products, results, bias, bounds, shape, first, last):
                     of, offset = _U(j) * _N, _U(block)
                     if add:
                         for c in range(_N):
-                            results[to + c] = _clamped(results[to + c] + tile[of + c] + bias[offset + c], low, high)
+                            summed = _read(results, to + c) + tile[of + c] + bias[offset + c]
+                            _write(results, to + c, _clamped(summed, low, high))
                     else:
                         for c in range(_N):
-                            results[to + c] = _clamped(tile[of + c] + bias[offset + c], low, high)
+                            _write(results, to + c, _clamped(tile[of + c] + bias[offset + c], low, high))
 
 
 @njit(inline="always")
@@ -141,20 +181,23 @@ def _shape(numbers):
     return n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7]
 
 
-@cfunc(SIGNATURE, cache=True)
-def transform_part(job):
-    """Transform this thread's part of some tiles; a job is :data:`_NUMBERS` numbers, images and tiles."""
-    numbers = carray(job[0], (_NUMBERS,), np.int64)
-    first, last = part_of(numbers[0])
-    pixels, tiles = carray(job[1], (numbers[1],), np.float32), carray(job[2], (numbers[2],), np.float32)
-    _transform(pixels, tiles, _shape(numbers), first, last)
+def _parts(kind):
+    @cfunc(SIGNATURE, cache=True)
+    def transform_part(job):
+        numbers = carray(job[0], (_NUMBERS,), np.int64)
+        first, last = part_of(numbers[0])
+        pixels, tiles = carray(job[1], (numbers[1],), kind), carray(job[2], (numbers[2],), kind)
+        _transform(pixels, tiles, _shape(numbers), first, last)
+
+    @cfunc(SIGNATURE, cache=True)
+    def put_back_part(job):
+        numbers = carray(job[0], (_NUMBERS,), np.int64)
+        first, last = part_of(numbers[0])
+        products, results = carray(job[1], (numbers[1],), kind), carray(job[2], (numbers[2],), kind)
+        bias, bounds = carray(job[3], (numbers[5],), np.float32), carray(job[4], (2,), np.float32)
+        _put_back(products, results, bias, (bounds[0], bounds[1]), _shape(numbers), first, last)
+
+    return transform_part, put_back_part
 
 
-@cfunc(SIGNATURE, cache=True)
-def put_back_part(job):
-    """Transform this thread's part of some products back; a job is numbers, products, results, bias and bounds."""
-    numbers = carray(job[0], (_NUMBERS,), np.int64)
-    first, last = part_of(numbers[0])
-    products, results = carray(job[1], (numbers[1],), np.float32), carray(job[2], (numbers[2],), np.float32)
-    bias, bounds = carray(job[3], (numbers[5],), np.float32), carray(job[4], (2,), np.float32)
-    _put_back(products, results, bias, (bounds[0], bounds[1]), _shape(numbers), first, last)
+PARTS = {torch.float32: _parts(np.float32), torch.bfloat16: _parts(np.uint16)}
