@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from etl.explain.protocol import Attribution
 
 TABLES = ("one-pass", "smooth", "score-cam", "bbmp")
-CHANNELS = 48
+CHANNELS = 128
 
 
 def ours(
@@ -122,7 +122,7 @@ def smooth(options: argparse.Namespace) -> None:
 
 def score_cam(options: argparse.Namespace) -> None:
     print(f"\nScore-CAM, forward passes per scored channel ({CHANNELS} channels, one image)")
-    print(f"{'model':19} {'float32':>8} {'bfloat16':>9} {'jac/f32':>8} {'jac/bf16':>9} {'tc/f32':>8}")
+    print(f"{'model':19} {'forward':>9} {'float32':>8} {'bfloat16':>9} {'jac/f32':>8} {'jac/bf16':>9} {'tc/f32':>8}")
     for name in options.models:
         what = subject(name, 1, options.photos)
         passes = {}
@@ -144,7 +144,7 @@ def score_cam(options: argparse.Namespace) -> None:
         each = {key: (t[key] - t["cut"]) / passes[key] for key in passes}
         each |= {key: t[key] / CHANNELS for key in ("jac", "tc")} | {"forward": t["forward"]}
         print(
-            f"{name:19} {ratio(each, 'float32', 'forward'):8.2f} {ratio(each, 'bfloat16', 'forward'):9.2f} "
+            f"{name:19} {np.median(t['forward']) * 1000:6.0f} ms {ratio(each, 'float32', 'forward'):8.2f} {ratio(each, 'bfloat16', 'forward'):9.2f} "
             f"{ratio(each, 'jac', 'float32'):8.2f} {ratio(each, 'jac', 'bfloat16'):9.2f} "
             f"{ratio(each, 'tc', 'float32'):8.2f}",
             flush=True,

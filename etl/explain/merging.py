@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from etl.explain.masked import MaskedConvolution
 from etl.explain.packed import Geometry, Packed
 from etl.explain.sums import ADDING, IN_PLACE, Sum, SumWatch, memory_of
 from etl.explain.watched import convolution_arguments
@@ -27,7 +28,8 @@ from etl.explain.winograd import Winograd, suits
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from etl.explain.packed import Bounds, Convolution
+    from etl.explain.masked import MaskedImages
+    from etl.explain.packed import Bounds, Convolution, FrozenConvolution
 
 _CLAMPING: dict[Any, tuple[str, ...]] = {
     F.relu: ("inplace",),
@@ -40,6 +42,22 @@ _ALIKE = 1e-3
 """Of the range of the scores: more than this is no rounding."""
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What convolutions of a module can do beside.
+
+    Parameters
+    ----------
+    sums
+        By the name of the convolution's weight.
+    first
+        The name of the weight of the convolution that alone reads the images.
+    """
+
+    sums: Mapping[str, Sum]
+    first: str | None = None
+
+
 def can_merge(module: nn.Module, images: Tensor) -> bool:
     """Whether there is something to gain for these images on this machine."""
     if images.device.type != "cpu" or images.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
@@ -47,8 +65,8 @@ def can_merge(module: nn.Module, images: Tensor) -> bool:
     return any(isinstance(part, nn.Conv2d) for part in module.modules())
 
 
-def mergeable(module: nn.Module, example: Tensor) -> dict[str, Sum] | None:
-    """Find the sums of a frozen module that convolutions can do, and try them.
+def mergeable(module: nn.Module, example: Tensor) -> Plan | None:
+    """Find what convolutions of a frozen module can do beside, and try it.
 
     Parameters
     ----------
@@ -59,26 +77,26 @@ def mergeable(module: nn.Module, example: Tensor) -> dict[str, Sum] | None:
 
     Returns
     -------
-    dict or None
-        The sums by name of the convolution's weight, for :class:`Merging`. None if the module is to be left alone: it
+    Plan or None
+        For :class:`Merging`. None if the module is to be left alone: it
         has hooks, which may keep what they see, or merged passes fail or give other scores, as may be if it uses
         functions that PyTorch does not show, or scores that are not finite, since a merged ReLU of NaN is zero.
     """
     if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
         return None
     with torch.no_grad():
-        watch = SumWatch(module)
+        watch, images = SumWatch(module), example.clone()
         with watch:
-            output = module(example.clone())
+            output = module(images)
             watch.end(output)
-        found = watch.sums()
-        trial = Merging(module, found)
+        plan = Plan(watch.sums(), watch.first(images))
+        trial = Merging(module, plan)
         try:
             with trial.doing():
                 merged = module(example.clone())
         except Exception:  # noqa: BLE001 - a user's module may raise anything where it meets what it does not know
             return None
-    return found if _are_alike(output, merged) else None
+    return plan if _are_alike(output, merged) else None
 
 
 def _are_alike(expected: object, found: object) -> bool:
@@ -102,16 +120,20 @@ class Merging(TorchFunctionMode):
     ----------
     module
         Frozen; its weights do not change.
-    sums
+    plan
         From :func:`mergeable`.
     """
 
-    def __init__(self, module: nn.Module, sums: Mapping[str, Sum]) -> None:
+    def __init__(self, module: nn.Module, plan: Plan) -> None:
         super().__init__()
         self._weights = {id(parameter): parameter for parameter in module.parameters()}
-        self._sums = {id(parameter): sums[name] for name, parameter in module.named_parameters() if name in sums}
-        self._convolutions: dict[tuple[int, type[Convolution]], Convolution] = {}
+        named = dict(module.named_parameters())
+        self._sums = {id(named[name]): found for name, found in plan.sums.items()}
+        self._dtype = next(module.parameters()).dtype
+        self._first = None if plan.first is None else named[plan.first]
+        self._convolutions: dict[tuple[int, type[FrozenConvolution]], FrozenConvolution] = {}
         self._waiting: _Waiting | None = None
+        self._seen: _Seen | None = None
 
     @property
     def nbytes(self) -> int:
@@ -119,14 +141,31 @@ class Merging(TorchFunctionMode):
         return sum(convolution.nbytes for convolution in self._convolutions.values())
 
     @contextmanager
-    def doing(self) -> Iterator[None]:
-        """Merge what is called within, without a graph."""
+    def doing(self, masked: MaskedImages | None = None, masks: Tensor | None = None) -> Iterator[Tensor]:
+        """Merge what is called within, without a graph.
+
+        Parameters
+        ----------
+        masked, masks
+            What the module is to see, if not what it is given: an image under these masks (B, h, w).
+
+        Yields
+        ------
+        torch.Tensor
+            What to give to the module in that case, (B, 3, H, W). It is empty until it is read, and stays so if the
+            first convolution can do without.
+        """
         try:
             with torch.no_grad(), self:
-                yield
+                if masked is None:
+                    yield torch.empty(0)
+                else:
+                    assert masks is not None
+                    self._seen = _Seen(masked, masks, self._dtype)
+                    yield self._seen.images
                 self._finish()
         finally:
-            self._waiting = None
+            self._waiting = self._seen = None
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -141,11 +180,21 @@ class Merging(TorchFunctionMode):
             self._finish()
             if waiting.bounds is not None:
                 return waiting.result
+        seen, self._seen = self._seen, None
         if func is torch.conv2d:
             call = convolution_arguments(args, kwargs)
+            if seen is not None and call["weight"] is self._first and call["input"] is seen.images:
+                self._waiting = seen.convolution(call)
+                if self._waiting is not None:
+                    return self._waiting.result
+            if seen is not None:
+                seen.make()
+                seen = None
             if self._takes(call):
                 self._waiting = self._convolution(call)
                 return self._waiting.result
+        if seen is not None:
+            seen.make()
         return func(*args, **kwargs)
 
     def _finish(self) -> None:
@@ -167,12 +216,34 @@ class Merging(TorchFunctionMode):
     def _convolution(self, call: Mapping[str, Any]) -> _Waiting:
         images, weight, bias = call["input"], call["weight"], call["bias"]
         geometry = Geometry.of(call)
-        kind: type[Convolution] = Winograd if suits(images, weight, geometry) else Packed
+        kind: type[FrozenConvolution] = Winograd if suits(images, weight, geometry) else Packed
         key = (id(weight), kind)
         if key not in self._convolutions:
             self._convolutions[key] = kind(weight, bias, geometry, images.shape)
         shape = geometry.shape(images, weight)
         return _Waiting(self._convolutions[key], images, shape, self._sums.get(id(weight)), images.new_empty(0))
+
+
+class _Seen:
+    """The images of a pass, an image under masks, that are empty until they are needed."""
+
+    def __init__(self, masked: MaskedImages, masks: Tensor, dtype: torch.dtype) -> None:
+        self._masked, self._masks = masked, masks
+        self.images = masks.new_empty(0, dtype=dtype)
+
+    def make(self) -> None:
+        made = self._masked.images(self._masks).contiguous(memory_format=torch.channels_last)
+        self.images.set_(made.to(self.images.dtype))  # type: ignore[call-overload]
+
+    def convolution(self, call: Mapping[str, Any]) -> _Waiting | None:
+        if isinstance(call["padding"], str):
+            return None
+        weight, geometry = call["weight"], Geometry.of(call)
+        if not self._masked.can_convolve(weight, geometry):
+            return None
+        shape = geometry.shape(self._masked.image.expand(len(self._masks), -1, -1, -1), weight)
+        convolution = MaskedConvolution(self._masked, self._masks, weight, call["bias"], geometry)
+        return _Waiting(convolution, self.images, shape, None, weight.new_empty(0))
 
 
 @dataclass

@@ -44,18 +44,7 @@ class Geometry:
 
 
 class Convolution(Protocol):
-    """A convolution of frozen weights with what follows it.
-
-    Attributes
-    ----------
-    nbytes : int
-        Memory of its own copy of the weights.
-    """
-
-    nbytes: int
-
-    def __init__(self, weight: Tensor, bias: Tensor | None, geometry: Geometry, shape: torch.Size) -> None:
-        """Prepare it for images of any size."""
+    """A convolution with what follows it."""
 
     def __call__(self, images: Tensor, other: Tensor | None, bounds: Bounds | None, *, into: bool) -> Tensor:
         """Convolve, add and clamp.
@@ -76,6 +65,21 @@ class Convolution(Protocol):
         torch.Tensor
             (B, K, h, w), channels last; ``other`` if ``into``.
         """
+
+
+class FrozenConvolution(Convolution, Protocol):
+    """One whose weights do not change, of images of any shape.
+
+    Attributes
+    ----------
+    nbytes : int
+        Memory of its own copy of the weights.
+    """
+
+    nbytes: int
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, geometry: Geometry, shape: torch.Size) -> None:
+        """Prepare it for images of this shape, and less well of others."""
 
 
 class Packed:

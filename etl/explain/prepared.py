@@ -23,10 +23,10 @@ from warehouse.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from contextlib import AbstractContextManager
 
     from etl.explain.graph import Flattened
-    from etl.explain.merging import Sum
+    from etl.explain.masked import MaskedImages
+    from etl.explain.merging import Plan
     from etl.explain.protocol import Context
 
 _MULTIPLY_ADDS = 40e9
@@ -103,7 +103,7 @@ class PreparedModel:
         self._outputs = None if outputs is None else torch.tensor(outputs, device=self.device)
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self._overwriting: list[nn.Module] = []
-        self._sums: dict[str, Sum] | None = None
+        self._plan: Plan | None = None
         with self.session(restore_random=False):
             if fold:
                 if example is None:
@@ -117,7 +117,7 @@ class PreparedModel:
             if fold and channels_last and can_merge(self.module, image):
                 self.forwards += 2
                 with overwriting(self._overwriting):
-                    self._sums = mergeable(self.module, image)
+                    self._plan = mergeable(self.module, image)
         self._merging: dict[torch.dtype, Merging] = {}
         self._lowered: dict[torch.dtype, nn.Module] = {}
         self._summed: dict[int, Tensor] = {}
@@ -231,8 +231,30 @@ class PreparedModel:
         dtype = dtype or self.dtype
         with torch.no_grad(), overwriting(self._overwriting):
             module = self._in(dtype)
-            with self._merged(module, dtype):
+            with nullcontext() if self._plan is None else self._merging_in(dtype, self._plan).doing():
                 return self._run(images.to(dtype), module).to(self.dtype)
+
+    def masked_scores(self, masked: MaskedImages, masks: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Class scores (B, N) of an image under masks, without a graph: see :meth:`scores`.
+
+        Parameters
+        ----------
+        masked
+            Of an image as returned by :meth:`images`.
+        masks
+            (B, h, w).
+        dtype
+            As for :meth:`scores`.
+        """
+        if self._plan is None or self._plan.first is None:
+            return self.scores(masked.images(masks), dtype)
+        self.forwards += len(masks)
+        dtype = dtype or self.dtype
+        with torch.no_grad(), overwriting(self._overwriting):
+            module = self._in(dtype)
+            with self._merging_in(dtype, self._plan).doing(masked, masks) as images:
+                logits = self._chosen(logits_of(module(images), len(masks)))
+            return logits.to(self.dtype, copy=True)  # the memory of the first results serves again
 
     def differentiable_scores(self, images: Tensor) -> Tensor:
         """Class scores (B, N) with the graph back to the images, for methods that optimise the input."""
@@ -287,12 +309,10 @@ class PreparedModel:
             self._summed[address] = summed
         return self._summed[address]
 
-    def _merged(self, module: nn.Module, dtype: torch.dtype) -> AbstractContextManager[None]:
-        if self._sums is None:
-            return nullcontext()
+    def _merging_in(self, dtype: torch.dtype, plan: Plan) -> Merging:
         if dtype not in self._merging:
-            self._merging[dtype] = Merging(module, self._sums)
-        return self._merging[dtype].doing()
+            self._merging[dtype] = Merging(self._in(dtype), plan)
+        return self._merging[dtype]
 
     def _in(self, dtype: torch.dtype) -> nn.Module:
         if dtype == self.dtype:
@@ -304,5 +324,9 @@ class PreparedModel:
 
     def _run(self, images: Tensor, module: nn.Module | None = None) -> Tensor:
         # A copy, because a model that normalises its input in place would change it for the next pass.
-        logits = logits_of((module or self.module)(images.clone(memory_format=self._memory_format)), len(images))
+        return self._chosen(
+            logits_of((module or self.module)(images.clone(memory_format=self._memory_format)), len(images))
+        )
+
+    def _chosen(self, logits: Tensor) -> Tensor:
         return logits if self._outputs is None else logits.index_select(1, self._outputs)

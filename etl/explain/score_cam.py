@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from etl.explain.chunks import in_chunks
 from etl.explain.logits import choose_targets
+from etl.explain.masked import MaskedImages
 from etl.explain.protocol import Attribution, Context
 from warehouse.errors import UserError
 
@@ -183,6 +184,7 @@ def _score_maps(
     # Channels that differ by scale and offset, such as those of one active pixel, have one mask.
     masks, mask_of = _distinct(_stretched(activations))
     scores = image.new_empty(len(masks), len(targets))
+    masked = MaskedImages(image, masks.shape[1:])
 
     def combine(scored: int) -> Tensor:
         known = mask_of < scored
@@ -193,8 +195,11 @@ def _score_maps(
 
     def score(part: slice) -> None:
         report.step(part.start / len(masks), combine(part.start) if part.start >= _PREVIEW else None)
-        large = F.interpolate(masks[part, None], size=image.shape[2:], mode="bilinear", align_corners=False)
-        logits = model.scores(image * _stretched(large[:, 0])[:, None], _LOWER[parameters.precision])
+        seen, dtype = _fitted(masks[part], image.shape[2:]), _LOWER[parameters.precision]
+        if report.context.memory is None:
+            logits = model.masked_scores(masked, seen, dtype)
+        else:
+            logits = model.scores(masked.images(seen), dtype)
         if parameters.weight == "probability":
             logits = logits.softmax(dim=1)
         scores[part] = logits[:, targets]
@@ -212,6 +217,13 @@ def _distinct(masks: Tensor) -> tuple[Tensor, Tensor]:
     first = torch.full((len(unique),), len(masks), device=masks.device).scatter_reduce(0, inverse, places, "amin")
     order = first.argsort()
     return unique[order], order.argsort()[inverse]
+
+
+def _fitted(maps: Tensor, size: torch.Size) -> Tensor:
+    """Stretch maps (K, h, w) so that they are from 0 to 1 when upsampled, which commutes."""
+    large = F.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)
+    low, high = large.amin(dim=(2, 3)), large.amax(dim=(2, 3))
+    return (maps - low[:, None]) / (high - low)[:, None].clamp_min(torch.finfo(maps.dtype).tiny)
 
 
 def _stretched(maps: Tensor) -> Tensor:

@@ -44,7 +44,8 @@ def _is_stem(part: nn.Conv2d) -> bool:
 
 class _Stem(nn.Conv2d):
     def forward(self, images: Tensor) -> Tensor:
-        if images.device.type == "cpu" and images.requires_grad and torch.is_grad_enabled() and images.ndim == 4:
+        # Without a graph nothing of the images is read here: they may be made only when they are (`merging`).
+        if torch.is_grad_enabled() and images.device.type == "cpu" and images.requires_grad and images.ndim == 4:
             return _StridedConvolution.apply(images, self.weight, self.bias, self.stride, self.padding)
         return super().forward(images)
 

@@ -75,6 +75,13 @@ class SumWatch(Watch):
         self._time += 1
         self._use(output)
 
+    def first(self, images: Tensor) -> str | None:
+        """Name the weight of the convolution that alone reads the images, if there is one."""
+        for call in self.calls:
+            if call.source is images and len(set(self._times[memory_of(images)])) == 1:
+                return self._names.get(id(call.weight))
+        return None
+
     def sums(self) -> dict[str, Sum]:
         """Say which convolutions' results are summands and nothing else, by the name of the convolution's weight."""
         called = Counter(id(call.weight) for call in self.calls)

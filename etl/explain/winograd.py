@@ -17,24 +17,23 @@ of ten times.
 
 from __future__ import annotations
 
-import logging
 import math
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from etl.explain.loops import flat, load
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import ModuleType
 
     from torch import Tensor
 
     from etl.explain.packed import Bounds, Geometry
 
 _BLOCK = 64
-"""Channels are multiples of it: see :mod:`etl.explain.winograd_loops`."""
+"""Channels are multiples of it: see :mod:`etl.explain.loops.winograd`."""
 
 _NEAR = 4 << 20
 """Bytes of transformed tiles that are multiplied at once: they stay near the processor."""
@@ -63,20 +62,7 @@ def suits(images: Tensor, weight: Tensor, geometry: Geometry) -> bool:
     inside = math.prod(results[2:]) / math.prod(4 * math.ceil(n / 4) for n in results[2:])
     if inside < _INSIDE or results.numel() * weight[0].numel() < _MULTIPLY_ADDS:
         return False
-    return _loops() is not None
-
-
-@cache
-def _loops() -> ModuleType | None:
-    """Import what is compiled, in some seconds when a machine does so first; None where that cannot be done."""
-    try:
-        from etl.explain import winograd_loops
-    except Exception as error:  # noqa: BLE001 - no OpenMP, nowhere to keep what was compiled, another numba
-        logging.getLogger(__name__).warning(
-            "3 x 3 convolutions take longer than they could: %s", str(error).partition("\n")[0]
-        )
-        return None
-    return winograd_loops
+    return load("winograd") is not None
 
 
 class Winograd:
@@ -116,9 +102,9 @@ class Winograd:
 
     def __call__(self, images: Tensor, other: Tensor | None, bounds: Bounds | None, *, into: bool) -> Tensor:
         """Convolve, add and clamp."""
-        loops = _loops()
-        assert loops is not None
-        transform, put_back = loops.PARTS[images.dtype]
+        from etl.explain.loops.openmp import in_parallel
+        from etl.explain.loops.winograd import PARTS
+
         batch, channels, *size = images.shape
         filters = len(self._bias)
         height, width = self._size(images.shape)
@@ -133,21 +119,17 @@ class Winograd:
         # order of them for another number, and takes long to change it.
         transformed = images.new_zeros(self._at_once, 36, channels)
         columns = transformed.view(1, self._at_once, 1, 36 * channels).permute(0, 3, 1, 2)
-        pixels, tiles, results = (_flat(t) for t in (images.permute(0, 2, 3, 1), transformed, made.permute(0, 2, 3, 1)))
+        pixels, tiles, results = (flat(t) for t in (images.permute(0, 2, 3, 1), transformed, made.permute(0, 2, 3, 1)))
         total = len(self._tiles(images.shape))
+        transform, put_back = PARTS[pixels.dtype.type]
         for start in range(0, total, self._at_once):
             count = min(self._at_once, total - start)
             numbers = [count, pixels.size, tiles.size, *size, channels, *self._padding, *across, start]
-            loops.in_parallel(transform, [np.array(numbers), pixels, tiles])
+            in_parallel(transform, [np.array(numbers), pixels, tiles])
             multiplied = torch.ops.mkldnn._convolution_pointwise(
                 columns, self._matrices, None, *self._how, "none", [], ""
             )
-            products = _flat(multiplied.permute(0, 2, 3, 1))
+            products = flat(multiplied.permute(0, 2, 3, 1))
             numbers = [count, products.size, results.size, height, width, filters, int(other is not None), 0]
-            loops.in_parallel(put_back, [np.array([*numbers, *across, start]), products, results, self._bias, limits])
+            in_parallel(put_back, [np.array([*numbers, *across, start]), products, results, self._bias, limits])
         return made
-
-
-def _flat(tensor: Tensor) -> np.ndarray:
-    flat = tensor.reshape(-1)
-    return (flat if flat.dtype == torch.float32 else flat.view(torch.uint16)).numpy()

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from etl.explain.merging import Merging, Sum, mergeable
+from etl.explain.merging import Merging, Plan, mergeable
 from etl.explain.prepared import PreparedModel
+from etl.explain.sums import Sum
 
 IMAGES = torch.rand(3, 3, 9, 9, generator=torch.Generator().manual_seed(0)) - 0.5
 
@@ -203,9 +204,9 @@ def _parts(output):
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_scores_stay(kind):
     model = kind().to(memory_format=torch.channels_last)
-    sums = mergeable(model, IMAGES[:1])
-    assert sums == KINDS[kind]
-    merging = Merging(model, sums)
+    plan = mergeable(model, IMAGES[:1])
+    assert plan.sums == KINDS[kind]
+    merging = Merging(model, plan)
     for images in (IMAGES, F.pad(IMAGES, (0, 2, 1, 1)), IMAGES.to(memory_format=torch.channels_last)):
         expected = _parts(model(images.clone()))
         with merging.doing():
@@ -218,7 +219,7 @@ def test_a_sum_is_written_where_nobody_reads_any_more():
     model = InPlace().to(memory_format=torch.channels_last)
     seen = []
     model.middle = lambda x: seen.append(x) or InPlace.middle(model, x)
-    merging = Merging(model, {"left.weight": Sum(overwrites=True)})
+    merging = Merging(model, Plan({"left.weight": Sum(overwrites=True)}))
     with merging.doing():
         model(IMAGES.to(memory_format=torch.channels_last))
     expected = model(IMAGES)
@@ -227,7 +228,7 @@ def test_a_sum_is_written_where_nobody_reads_any_more():
 
 def test_weights_are_packed_once():
     model = InPlace().to(memory_format=torch.channels_last)
-    merging = Merging(model, {})
+    merging = Merging(model, Plan({}))
     assert merging.nbytes == 0
     for _ in range(2):
         with merging.doing():
@@ -240,7 +241,7 @@ def test_weights_are_packed_once():
 
 def test_after_an_error_nothing_waits():
     model = Net().to(memory_format=torch.channels_last)
-    merging = Merging(model, {})
+    merging = Merging(model, Plan({}))
 
     def fail(_x):
         raise ZeroDivisionError
@@ -274,7 +275,7 @@ def test_a_prepared_model_merges_and_explains_as_before(dtype):
     model = InPlace()
     plain = PreparedModel(model, IMAGES, "left", channels_last=True)
     merged = PreparedModel(model, IMAGES, "left", channels_last=True, fold=True)
-    assert merged._sums == KINDS[InPlace]
+    assert merged._plan == Plan(KINDS[InPlace], first="stem.weight")
     before = merged.nbytes
     images = plain.images(IMAGES)
     tolerance = {} if dtype is None else {"rtol": 0.05, "atol": 0.02}

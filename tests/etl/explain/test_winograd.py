@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,7 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from etl.explain import winograd
-from etl.explain.merging import Merging
+from etl.explain.loops import load
+from etl.explain.merging import Merging, Plan
 from etl.explain.packed import Geometry, Packed
 from etl.explain.winograd import Winograd, suits
 
@@ -89,6 +91,24 @@ def test_parts_make_the_whole(monkeypatch, near):
     torch.testing.assert_close(parts(images, None, RELU, into=False), whole, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("into", [False, True])
+def test_in_bfloat16(into):
+    images, weight, bias = (tensor.bfloat16() for tensor in _case(3, size=(13, 14)))
+    other = _last(torch.randn(3, 128, 13, 14)).bfloat16()
+    expected = (F.conv2d(images.double(), weight.double(), bias.double(), padding=1) + other).relu()
+    found = Winograd(weight, bias, _geometry(), images.shape)(images, other, RELU, into=into)
+    assert found.dtype == torch.bfloat16
+    assert float((found - expected).pow(2).mean().sqrt() / expected.std()) < 0.02  # the direct one: 0.003
+
+
+def test_another_number_of_images_than_at_first():
+    images, weight, bias = _case(7)
+    convolution = Winograd(weight, bias, _geometry(), images[:2].shape)
+    expected = F.conv2d(images.double(), weight.double(), bias.double(), padding=1)
+    for part in (images[:1], images, images[:3]):
+        assert _error(convolution(part, None, None, into=False), expected[: len(part)]) < 2e-5
+
+
 def test_what_is_not_a_number_stays_so():
     images, weight, bias = _case(1)
     images[0, 0, 5, 5] = torch.nan
@@ -116,7 +136,8 @@ def test_is_chosen_where_it_can_be_and_is_faster():
     assert suits(images, weight, _geometry())
     assert not suits(images[:1, :, :9, :9], weight, _geometry())  # so little that reading the weights takes longer
     assert not suits(images.repeat(9, 1, 1, 1)[:, :, :5, :5], weight, _geometry())  # most of the tiles is outside
-    assert not suits(images.bfloat16(), weight.bfloat16(), _geometry())
+    assert suits(images.bfloat16(), weight.bfloat16(), _geometry())
+    assert not suits(images.double(), weight.double(), _geometry())
     assert not suits(images, weight, _geometry(stride=(2, 2)))
     assert not suits(images, weight, _geometry(dilation=(2, 2)))
     assert not suits(images, weight[:, :64], _geometry(groups=2))
@@ -131,18 +152,17 @@ def test_without_a_compiler_the_direct_convolution_serves(monkeypatch, caplog):
     expected = model(images)
 
     def chosen():
-        merging = Merging(model, {})
+        merging = Merging(model, Plan({}))
         with merging.doing():
             found = model(images)
         torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
         return {type(convolution) for convolution in merging._convolutions.values()}
 
     assert chosen() == {Winograd}
-    winograd._loops.cache_clear()
-    monkeypatch.setitem(__import__("sys").modules, "etl.explain.winograd_loops", None)
-    monkeypatch.delattr("etl.explain.winograd_loops")
+    load.cache_clear()
+    monkeypatch.setitem(sys.modules, "etl.explain.loops.winograd", None)
     try:
         assert chosen() == {Packed}
         assert "take longer than they could" in caplog.text
     finally:
-        winograd._loops.cache_clear()
+        load.cache_clear()

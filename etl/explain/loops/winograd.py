@@ -7,60 +7,23 @@ this is compiled: otherwise the compiler makes no vector instructions of it.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-import torch
-from numba import carray, cfunc, njit, types
-from numba.extending import overload
+from numba import carray, cfunc, njit
 
-from etl.explain.openmp import SIGNATURE, in_parallel, part_of
-
-__all__ = ["BLOCK", "in_parallel", "put_back_part", "transform_part"]
+from etl.explain.loops.numbers import COMPILED, KINDS, clamped, read, write
+from etl.explain.loops.openmp import SIGNATURE, part_of
 
 BLOCK = 64
 """Channels that are transformed at once."""
 
 _A, _B = math.sqrt(0.5), math.sqrt(2.0)
-_F, _I, _U = np.float32, np.uint32, np.uint64
+_F, _U = np.float32, np.uint64
 _N = _U(BLOCK)
 _N2, _N3, _N4, _N5, _N6, _N12, _N18, _N24, _N30 = (_U(n * BLOCK) for n in (2, 3, 4, 5, 6, 12, 18, 24, 30))
 
 _NUMBERS = 11
 """Of a job: tiles, sizes of what is read and written, and the shape."""
-
-_COMPILED: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
-
-
-def _read(values: Any, index: Any) -> Any:
-    """Read a float32, or the upper half of one, which is a bfloat16."""
-
-
-def _write(values: Any, index: Any, value: Any) -> None:
-    """Write a float32, or round it to its upper half, to even ones if in the middle."""
-
-
-@overload(_read, inline="always")
-def _reading(values, index):
-    if values.dtype is types.uint16:
-        return lambda values, index: _I(_I(values[index]) << _I(16)).view(_F)
-    return lambda values, index: values[index]
-
-
-@overload(_write, inline="always")
-def _writing(values, index, value):
-    if values.dtype is types.uint16:
-
-        def write(values, index, value):
-            bits = _F(value).view(_I)
-            values[index] = (bits + _I(0x7FFF) + ((bits >> _I(16)) & _I(1))) >> _I(16)
-
-        return write
-
-    def write(values, index, value):
-        values[index] = value
-
-    return write
 
 
 @njit(inline="always")
@@ -79,27 +42,20 @@ def _output(m0, m1, m2, m3, m4, m5):
 
 
 @njit(inline="always")
-def _clamped(value, low, high):
-    """Clamp, and let NaN be, which ``max`` does not."""
-    value = max(value, low)
-    return min(value, high)
-
-
-@njit(inline="always")
 def _columns(values, start, right, down, half):
     """Multiply the columns of a tile by B^T, from wherever they lie to (6, 6, channels)."""
     for j in range(6):
         first, to = start + _U(j) * right, _U(j) * _N
         for c in range(_N):
             n, k = first + c, to + c
-            d0, d1, d2 = _read(values, n), _read(values, n + down), _read(values, n + _U(2) * down)
-            d3, d4 = _read(values, n + _U(3) * down), _read(values, n + _U(4) * down)
-            d5 = _read(values, n + _U(5) * down)
+            d0, d1, d2 = read(values, n), read(values, n + down), read(values, n + _U(2) * down)
+            d3, d4 = read(values, n + _U(3) * down), read(values, n + _U(4) * down)
+            d5 = read(values, n + _U(5) * down)
             t = _input(d0, d1, d2, d3, d4, d5)
             half[k], half[k + _N6], half[k + _N12], half[k + _N18], half[k + _N24], half[k + _N30] = t
 
 
-@njit(**_COMPILED)
+@njit(**COMPILED)
 def _transform(pixels, tiles, shape, first, last):
     """Write B^T d B, (T, 36, C), of some of the tiles of images (B, H, W, C); both flat."""
     height, width, channels, padding_y, padding_x, down, right, start = shape
@@ -119,7 +75,7 @@ def _transform(pixels, tiles, shape, first, last):
                         if 0 <= y + i < height and 0 <= x + j < width:
                             pixel = _U(((image * height + y + i) * width + x + j) * channels + block)
                             for c in range(_N):
-                                tile[to + c] = _read(pixels, pixel + c)
+                                tile[to + c] = read(pixels, pixel + c)
                         else:
                             for c in range(_N):
                                 tile[to + c] = _F(0.0)
@@ -130,15 +86,15 @@ def _transform(pixels, tiles, shape, first, last):
                 for c in range(_N):
                     k, n = row + c, to + c
                     t = _input(half[k], half[k + _N], half[k + _N2], half[k + _N3], half[k + _N4], half[k + _N5])
-                    _write(tiles, n, t[0])
-                    _write(tiles, n + step, t[1])
-                    _write(tiles, n + _U(2) * step, t[2])
-                    _write(tiles, n + _U(3) * step, t[3])
-                    _write(tiles, n + _U(4) * step, t[4])
-                    _write(tiles, n + _U(5) * step, t[5])
+                    write(tiles, n, t[0])
+                    write(tiles, n + step, t[1])
+                    write(tiles, n + _U(2) * step, t[2])
+                    write(tiles, n + _U(3) * step, t[3])
+                    write(tiles, n + _U(4) * step, t[4])
+                    write(tiles, n + _U(5) * step, t[5])
 
 
-@njit(**_COMPILED)
+@njit(**COMPILED)
 def _put_back(products, results, bias, bounds, shape, first, last):
     """Write A^T m A of some of the tiles, (T, 36, K), plus bias and what is there, clamped; (B, h, w, K)."""
     height, width, filters, add, _, down, right, start = shape
@@ -153,9 +109,9 @@ def _put_back(products, results, bias, bounds, shape, first, last):
                 column, of = _U(j) * _N, _U((index * 36 + j) * filters + block)
                 for c in range(_N):
                     k, n = column + c, of + c
-                    m0, m1, m2 = _read(products, n), _read(products, n + step), _read(products, n + _U(2) * step)
-                    m3, m4 = _read(products, n + _U(3) * step), _read(products, n + _U(4) * step)
-                    m5 = _read(products, n + _U(5) * step)
+                    m0, m1, m2 = read(products, n), read(products, n + step), read(products, n + _U(2) * step)
+                    m3, m4 = read(products, n + _U(3) * step), read(products, n + _U(4) * step)
+                    m5 = read(products, n + _U(5) * step)
                     half[k], half[k + _N6], half[k + _N12], half[k + _N18] = _output(m0, m1, m2, m3, m4, m5)
             for i in range(min(4, height - y)):
                 row = _U(6 * i) * _N
@@ -168,11 +124,11 @@ def _put_back(products, results, bias, bounds, shape, first, last):
                     of, offset = _U(j) * _N, _U(block)
                     if add:
                         for c in range(_N):
-                            summed = _read(results, to + c) + tile[of + c] + bias[offset + c]
-                            _write(results, to + c, _clamped(summed, low, high))
+                            summed = read(results, to + c) + tile[of + c] + bias[offset + c]
+                            write(results, to + c, clamped(summed, low, high))
                     else:
                         for c in range(_N):
-                            _write(results, to + c, _clamped(tile[of + c] + bias[offset + c], low, high))
+                            write(results, to + c, clamped(tile[of + c] + bias[offset + c], low, high))
 
 
 @njit(inline="always")
@@ -182,6 +138,8 @@ def _shape(numbers):
 
 
 def _parts(kind):
+    """Compile what :func:`etl.explain.loops.openmp.in_parallel` runs; jobs begin with :data:`_NUMBERS` numbers."""
+
     @cfunc(SIGNATURE, cache=True)
     def transform_part(job):
         numbers = carray(job[0], (_NUMBERS,), np.int64)
@@ -200,4 +158,5 @@ def _parts(kind):
     return transform_part, put_back_part
 
 
-PARTS = {torch.float32: _parts(np.float32), torch.bfloat16: _parts(np.uint16)}
+PARTS = {kind: _parts(kind) for kind in KINDS}
+"""Transforming a part of the tiles, and of the products, of arrays of a kind."""

@@ -1,0 +1,44 @@
+"""Loops that PyTorch has not, compiled when a machine first needs them."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import numpy as np
+    from torch import Tensor
+
+
+@cache
+def load(name: str) -> ModuleType | None:
+    """Import a module of this package: in some seconds where it is compiled, later in a moment.
+
+    Parameters
+    ----------
+    name
+        ``"winograd"`` or ``"masked"``.
+
+    Returns
+    -------
+    module or None
+        None where it cannot be compiled: then there is a slower way.
+    """
+    try:
+        return import_module(f"{__name__}.{name}")
+    except Exception as error:  # noqa: BLE001 - no OpenMP, nowhere to keep what was compiled, another numba
+        why = str(error).partition("\n")[0]
+        logging.getLogger(__name__).warning("Explanations take longer than they could: %s: %s", name, why)
+        return None
+
+
+def flat(tensor: Tensor) -> np.ndarray:
+    """View a contiguous float32 or bfloat16 tensor as an array of one dimension; of uint16 for bfloat16."""
+    line = tensor.reshape(-1)
+    return (line if line.dtype == torch.float32 else line.view(torch.uint16)).numpy()
