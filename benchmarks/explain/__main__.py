@@ -144,7 +144,8 @@ def score_cam(options: argparse.Namespace) -> None:
         each = {key: (t[key] - t["cut"]) / passes[key] for key in passes}
         each |= {key: t[key] / CHANNELS for key in ("jac", "tc")} | {"forward": t["forward"]}
         print(
-            f"{name:19} {np.median(t['forward']) * 1000:6.0f} ms {ratio(each, 'float32', 'forward'):8.2f} {ratio(each, 'bfloat16', 'forward'):9.2f} "
+            f"{name:19} {np.median(t['forward']) * 1000:6.0f} ms {ratio(each, 'float32', 'forward'):8.2f} "
+            f"{ratio(each, 'bfloat16', 'forward'):9.2f} "
             f"{ratio(each, 'jac', 'float32'):8.2f} {ratio(each, 'jac', 'bfloat16'):9.2f} "
             f"{ratio(each, 'tc', 'float32'):8.2f}",
             flush=True,

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from etl.explain.packed import Bounds, Geometry
 
-_BLOCK = 64
-"""Channels are multiples of it: see :mod:`etl.explain.loops.winograd`."""
+_CHANNELS, _FILTERS = 64, 32
+"""What their numbers are multiples of: see :mod:`etl.explain.loops.winograd`."""
 
 _NEAR = 4 << 20
 """Bytes of transformed tiles that are multiplied at once: they stay near the processor."""
@@ -56,7 +56,9 @@ def suits(images: Tensor, weight: Tensor, geometry: Geometry) -> bool:
     """Whether a convolution can be done so on this machine, and is faster."""
     if weight.shape[2:] != (3, 3) or geometry.groups != 1 or images.dtype not in {torch.float32, torch.bfloat16}:
         return False
-    if geometry.stride != (1, 1) or geometry.dilation != (1, 1) or any(n % _BLOCK for n in weight.shape[:2]):
+    if geometry.stride != (1, 1) or geometry.dilation != (1, 1):
+        return False
+    if len(weight) % _FILTERS or weight.shape[1] % _CHANNELS:
         return False
     results = geometry.shape(images, weight)
     inside = math.prod(results[2:]) / math.prod(4 * math.ceil(n / 4) for n in results[2:])
@@ -71,7 +73,7 @@ class Winograd:
     Parameters
     ----------
     weight
-        (K, C, 3, 3), float32; K and C are multiples of 64.
+        (K, C, 3, 3), float32; K is a multiple of 32, C of 64.
     bias
         (K,), or None.
     geometry

@@ -14,13 +14,14 @@ from numba import carray, cfunc, njit
 from etl.explain.loops.numbers import COMPILED, KINDS, clamped, read, write
 from etl.explain.loops.openmp import SIGNATURE, part_of
 
-BLOCK = 64
-"""Channels that are transformed at once."""
+BLOCK, RESULTS = 64, 32
+"""Channels that are transformed at once, and that are transformed back."""
 
 _A, _B = math.sqrt(0.5), math.sqrt(2.0)
 _F, _U = np.float32, np.uint64
 _N = _U(BLOCK)
 _N2, _N3, _N4, _N5, _N6, _N12, _N18, _N24, _N30 = (_U(n * BLOCK) for n in (2, 3, 4, 5, 6, 12, 18, 24, 30))
+_M, _M2, _M3, _M4, _M5, _M6, _M12, _M18 = (_U(n * RESULTS) for n in (1, 2, 3, 4, 5, 6, 12, 18))
 
 _NUMBERS = 11
 """Of a job: tiles, sizes of what is read and written, and the shape."""
@@ -99,35 +100,35 @@ def _put_back(products, results, bias, bounds, shape, first, last):
     """Write A^T m A of some of the tiles, (T, 36, K), plus bias and what is there, clamped; (B, h, w, K)."""
     height, width, filters, add, _, down, right, start = shape
     low, high = bounds
-    half, tile = np.empty(24 * BLOCK, np.float32), np.empty(4 * BLOCK, np.float32)
+    half, tile = np.empty(24 * RESULTS, np.float32), np.empty(4 * RESULTS, np.float32)
     for index in range(first, last):
         image, place = divmod(start + index, down * right)
         y, x = 4 * (place // right), 4 * (place % right)
-        for block in range(0, filters, BLOCK):
+        for block in range(0, filters, RESULTS):
             step = _U(6 * filters)
             for j in range(6):
-                column, of = _U(j) * _N, _U((index * 36 + j) * filters + block)
-                for c in range(_N):
+                column, of = _U(j) * _M, _U((index * 36 + j) * filters + block)
+                for c in range(_M):
                     k, n = column + c, of + c
                     m0, m1, m2 = read(products, n), read(products, n + step), read(products, n + _U(2) * step)
                     m3, m4 = read(products, n + _U(3) * step), read(products, n + _U(4) * step)
                     m5 = read(products, n + _U(5) * step)
-                    half[k], half[k + _N6], half[k + _N12], half[k + _N18] = _output(m0, m1, m2, m3, m4, m5)
+                    half[k], half[k + _M6], half[k + _M12], half[k + _M18] = _output(m0, m1, m2, m3, m4, m5)
             for i in range(min(4, height - y)):
-                row = _U(6 * i) * _N
-                for c in range(_N):
+                row = _U(6 * i) * _M
+                for c in range(_M):
                     k = row + c
-                    t = _output(half[k], half[k + _N], half[k + _N2], half[k + _N3], half[k + _N4], half[k + _N5])
-                    tile[c], tile[c + _N], tile[c + _N2], tile[c + _N3] = t
+                    t = _output(half[k], half[k + _M], half[k + _M2], half[k + _M3], half[k + _M4], half[k + _M5])
+                    tile[c], tile[c + _M], tile[c + _M2], tile[c + _M3] = t
                 for j in range(min(4, width - x)):
                     to = _U(((image * height + y + i) * width + x + j) * filters + block)
-                    of, offset = _U(j) * _N, _U(block)
+                    of, offset = _U(j) * _M, _U(block)
                     if add:
-                        for c in range(_N):
+                        for c in range(_M):
                             summed = read(results, to + c) + tile[of + c] + bias[offset + c]
                             write(results, to + c, clamped(summed, low, high))
                     else:
-                        for c in range(_N):
+                        for c in range(_M):
                             write(results, to + c, clamped(tile[of + c] + bias[offset + c], low, high))
 
 

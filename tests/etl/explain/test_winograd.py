@@ -48,6 +48,14 @@ def test_equal_to_the_direct_convolution(size, padding):
     assert _error(found, expected) < 2e-5
 
 
+@pytest.mark.parametrize(("channels", "filters"), [(128, 32), (64, 96)])
+def test_of_other_numbers_of_channels(channels, filters):
+    images, weight, bias = _case(3, channels, filters)
+    expected = F.conv2d(images.double(), weight.double(), bias.double(), padding=1)
+    found = Winograd(weight, bias, _geometry(), images.shape)(images, None, None, into=False)
+    assert _error(found, expected) < 2e-5
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 1), (1, 30)])
 def test_of_images_smaller_than_the_kernel(size):
     images, weight, bias = _case(size=size)
@@ -142,6 +150,7 @@ def test_is_chosen_where_it_can_be_and_is_faster():
     assert not suits(images, weight, _geometry(dilation=(2, 2)))
     assert not suits(images, weight[:, :64], _geometry(groups=2))
     assert not suits(images, weight[:100], _geometry())
+    assert not suits(images[:, :96], weight[:, :96], _geometry())
     assert not suits(images, weight[:, :, :1, :1], _geometry(padding=(0, 0)))
 
 
