@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PREVIEW = 128
 """Masks after which the map so far is shown: then it correlates with the exact one to 0.99 on a trained network."""
 
-_MOST_ON_CPU = {"float32": 6, "bfloat16": 12}  # larger passes leave the caches
+_MOST_ON_CPU = 8  # larger passes leave the caches
 _MOST = 256
 _LOWER = {"float32": None, "bfloat16": torch.bfloat16}
 
@@ -204,7 +204,7 @@ def _score_maps(
             logits = logits.softmax(dim=1)
         scores[part] = logits[:, targets]
 
-    most = _MOST_ON_CPU[parameters.precision] if model.device.type == "cpu" else _MOST
+    most = _MOST_ON_CPU if model.device.type == "cpu" else _MOST
     for _ in in_chunks(len(masks), model.pass_size(image, len(masks), report.context, most), score):
         pass
     return combine(len(masks))
