@@ -64,17 +64,19 @@ class MaskedImages:
 
     def can_convolve(self, weight: Tensor, geometry: Geometry) -> bool:
         """Whether windows meet few enough hats, and the results are not too large."""
-        if self.image.dtype != torch.float32 or geometry.groups != 1 or geometry.dilation != (1, 1):
+        if self.image.dtype != torch.float32 or weight.dtype not in {torch.float32, torch.bfloat16}:
             return False
         if (
-            len(weight) % _BLOCK
+            geometry.groups != 1
+            or geometry.dilation != (1, 1)
+            or len(weight) % _BLOCK
             or min(self._size) < _APART
             or _APART**2 * 4 * geometry.shape(self.image, weight).numel() > _PLANES
         ):
             return False
         if any(met.sum(dim=1).max() > _APART for met in self._met(weight, geometry)):
             return False
-        return load("masked") is not None
+        return load("masked", weight.dtype) is not None
 
     def _met(self, weight: Tensor, geometry: Geometry) -> list[Tensor]:
         """Which hats the windows of each row, and of each column, meet; (results, hats), bool."""
@@ -135,8 +137,7 @@ class MaskedConvolution:
 
     def __call__(self, images: Tensor, other: Tensor | None, bounds: Bounds | None, *, into: bool) -> Tensor:
         """Add up and clamp; what is empty is not read."""
-        from etl.explain.loops.masked import PARTS
-        from etl.explain.loops.openmp import in_parallel
+        from etl.explain.loops.openmp import in_parallel  # a compiler, which is there by now
 
         assert images.numel() == 0
         assert other is None
@@ -148,7 +149,7 @@ class MaskedConvolution:
         limits = np.array(bounds or (-math.inf, math.inf), np.float32)
         masks = flat(self._masks.contiguous())
         job = [numbers, flat(self._planes), masks, results, self._bias, limits, self._rows, self._columns]
-        in_parallel(PARTS[results.dtype.type], job)
+        in_parallel(load("masked", self._dtype), job)
         return made.permute(0, 3, 1, 2)
 
 

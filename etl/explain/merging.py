@@ -2,8 +2,9 @@
 
 PyTorch brings the weights of a convolution to the order that oneDNN prefers in every call, and makes new tensors for
 the sum and the activation function after it. Here weights are packed once, a sum and a ReLU after a convolution are
-done by it, the sum is written where the other summand lies if nobody reads that any more, and 3 x 3 convolutions take
-fewer multiplications (:mod:`etl.explain.winograd`).
+done by it, the sum is written where the other summand lies if nobody reads that any more, 3 x 3 convolutions take fewer
+multiplications (:mod:`etl.explain.winograd`), and the first one sees an image under masks without masked images
+(:mod:`etl.explain.masked`).
 """
 
 from __future__ import annotations
@@ -78,24 +79,23 @@ def mergeable(module: nn.Module, example: Tensor) -> Plan | None:
     Returns
     -------
     Plan or None
-        For :class:`Merging`. None if the module is to be left alone: it
-        has hooks, which may keep what they see, or merged passes fail or give other scores, as may be if it uses
-        functions that PyTorch does not show, or scores that are not finite, since a merged ReLU of NaN is zero.
+        For :class:`Merging`. None if the module is to be left alone: it has hooks, which may keep what they see;
+        merged passes fail or give other scores, as may be if it uses functions that PyTorch does not show; or scores
+        are not finite, since a merged ReLU of NaN is zero.
     """
     if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
         return None
-    with torch.no_grad():
-        watch, images = SumWatch(module), example.clone()
-        with watch:
-            output = module(images)
-            watch.end(output)
-        plan = Plan(watch.sums(), watch.first(images))
-        trial = Merging(module, plan)
-        try:
-            with trial.doing():
+    try:
+        with torch.no_grad():
+            watch, images = SumWatch(module), example.clone()
+            with watch:
+                output = module(images)
+                watch.end(output)
+            plan = Plan(watch.sums(), watch.first(images))
+            with Merging(module, plan).doing():
                 merged = module(example.clone())
-        except Exception:  # noqa: BLE001 - a user's module may raise anything where it meets what it does not know
-            return None
+    except Exception:  # noqa: BLE001 - a user's module may raise anything where it meets what it does not know
+        return None
     return plan if _are_alike(output, merged) else None
 
 

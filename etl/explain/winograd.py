@@ -64,7 +64,7 @@ def suits(images: Tensor, weight: Tensor, geometry: Geometry) -> bool:
     inside = math.prod(results[2:]) / math.prod(4 * math.ceil(n / 4) for n in results[2:])
     if inside < _INSIDE or results.numel() * weight[0].numel() < _MULTIPLY_ADDS:
         return False
-    return load("winograd") is not None
+    return load("winograd", images.dtype) is not None
 
 
 class Winograd:
@@ -104,8 +104,7 @@ class Winograd:
 
     def __call__(self, images: Tensor, other: Tensor | None, bounds: Bounds | None, *, into: bool) -> Tensor:
         """Convolve, add and clamp."""
-        from etl.explain.loops.openmp import in_parallel
-        from etl.explain.loops.winograd import PARTS
+        from etl.explain.loops.openmp import in_parallel  # a compiler, which is there by now
 
         batch, channels, *size = images.shape
         filters = len(self._bias)
@@ -123,7 +122,7 @@ class Winograd:
         columns = transformed.view(1, self._at_once, 1, 36 * channels).permute(0, 3, 1, 2)
         pixels, tiles, results = (flat(t) for t in (images.permute(0, 2, 3, 1), transformed, made.permute(0, 2, 3, 1)))
         total = len(self._tiles(images.shape))
-        transform, put_back = PARTS[pixels.dtype.type]
+        transform, put_back = load("winograd", images.dtype)
         for start in range(0, total, self._at_once):
             count = min(self._at_once, total - start)
             numbers = [count, pixels.size, tiles.size, *size, channels, *self._padding, *across, start]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, cfunc, njit
 
-from etl.explain.loops.numbers import COMPILED, KINDS, clamped, read, write
+from etl.explain.loops.numbers import COMPILED, clamped, read, write
 from etl.explain.loops.openmp import SIGNATURE, part_of
 
 BLOCK = 32
@@ -56,8 +56,8 @@ def _blend(planes, masks, results, bias, bounds, rows, columns, shape, first, la
                         write(results, to + c, clamped(line[c] + bias[of + c], low, high))
 
 
-def _part(kind):
-    """Compile what :func:`etl.explain.loops.openmp.in_parallel` runs."""
+def compiled(kind):
+    """Compile what :func:`etl.explain.loops.openmp.in_parallel` runs for results of a kind: some of the rows."""
 
     @cfunc(SIGNATURE, cache=True)
     def blend_part(job):
@@ -80,7 +80,3 @@ def _part(kind):
         _blend(planes, masks, results, bias, (bounds[0], bounds[1]), rows, columns, shape, first, last)
 
     return blend_part
-
-
-PARTS = {kind: _part(kind) for kind in KINDS}
-"""Making a part of the rows of results of a kind."""

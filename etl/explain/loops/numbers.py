@@ -8,8 +8,6 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-KINDS = (np.float32, np.uint16)
-
 COMPILED: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
 """How loops are compiled: once a machine, and to set NaN and infinity free as PyTorch does."""
 

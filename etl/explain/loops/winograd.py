@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numba import carray, cfunc, njit
 
-from etl.explain.loops.numbers import COMPILED, KINDS, clamped, read, write
+from etl.explain.loops.numbers import COMPILED, clamped, read, write
 from etl.explain.loops.openmp import SIGNATURE, part_of
 
 BLOCK, RESULTS = 64, 32
@@ -138,8 +138,11 @@ def _shape(numbers):
     return n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7]
 
 
-def _parts(kind):
-    """Compile what :func:`etl.explain.loops.openmp.in_parallel` runs; jobs begin with :data:`_NUMBERS` numbers."""
+def compiled(kind):
+    """Compile what :func:`etl.explain.loops.openmp.in_parallel` runs for arrays of a kind: there and back.
+
+    Jobs begin with :data:`_NUMBERS` numbers.
+    """
 
     @cfunc(SIGNATURE, cache=True)
     def transform_part(job):
@@ -157,7 +160,3 @@ def _parts(kind):
         _put_back(products, results, bias, (bounds[0], bounds[1]), _shape(numbers), first, last)
 
     return transform_part, put_back_part
-
-
-PARTS = {kind: _parts(kind) for kind in KINDS}
-"""Transforming a part of the tiles, and of the products, of arrays of a kind."""
