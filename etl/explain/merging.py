@@ -27,7 +27,7 @@ from etl.explain.watched import convolution_arguments
 from etl.explain.winograd import Winograd, suits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from etl.explain.masked import MaskedImages
     from etl.explain.packed import Bounds, Convolution, FrozenConvolution
@@ -134,6 +134,7 @@ class Merging(TorchFunctionMode):
         self._convolutions: dict[tuple[int, type[FrozenConvolution]], FrozenConvolution] = {}
         self._waiting: _Waiting | None = None
         self._seen: _Seen | None = None
+        self._on = True
 
     @property
     def nbytes(self) -> int:
@@ -167,10 +168,33 @@ class Merging(TorchFunctionMode):
         finally:
             self._waiting = self._seen = None
 
+    @contextmanager
+    def before_graph(self) -> Iterator[Callable[[], None]]:
+        """Merge what is called within before a graph begins.
+
+        Yields
+        ------
+        callable
+            To be called when it does: nothing is merged from then on.
+        """
+
+        def stop() -> None:
+            self._finish()
+            self._on = False
+
+        try:
+            with self:
+                yield stop
+                self._finish()
+        finally:
+            self._waiting, self._on = None, True
+
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if not self._on:
+            return func(*args, **kwargs)
         waiting = self._waiting
         if waiting is not None:
             if func in ADDING and not kwargs and waiting.add(args, in_place=func in IN_PLACE):
@@ -210,6 +234,7 @@ class Merging(TorchFunctionMode):
             and images.dtype == weight.dtype
             and images.ndim == weight.ndim
             and images.is_contiguous(memory_format=torch.channels_last)
+            and not (images.requires_grad and torch.is_grad_enabled())
             and not isinstance(call["padding"], str)
         )
 
@@ -266,6 +291,8 @@ class _Waiting:
             return False
         (other,) = others
         if type(other) is not Tensor or other.shape != self.shape or other.dtype != self.images.dtype:
+            return False
+        if other.requires_grad and torch.is_grad_enabled():
             return False
         may_write = memory_of(other) != memory_of(self.images)
         must_write = in_place and args[0] is other

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -286,13 +286,20 @@ class PreparedModel:
         layer = self.layer
         nodes: list[Tensor] = []
 
-        def leaf(activation: Tensor) -> Tensor:
-            # A clone, because an in-place activation function may follow, which a leaf forbids. Afterwards the clone
-            # *is* the activated map, and its gradient the one with respect to that map.
-            nodes.append(activation.detach().requires_grad_().clone())
-            return nodes[-1]
+        with ExitStack() as pass_, ExitStack() as trunk:
+            pass_.enter_context(torch.enable_grad())
+            trunk.enter_context(overwriting(self._overwriting))
+            if self._plan is not None:
+                trunk.callback(pass_.enter_context(self._merging_in(self.dtype, self._plan).before_graph()))
 
-        with torch.enable_grad(), layer.replaced(self.module, leaf):
+            def leaf(activation: Tensor) -> Tensor:
+                # A clone, because an in-place activation function may follow, which a leaf forbids. Afterwards the
+                # clone *is* the activated map, and its gradient the one with respect to that map.
+                nodes.append(activation.detach().requires_grad_().clone())
+                trunk.close()
+                return nodes[-1]
+
+            pass_.enter_context(layer.replaced(self.module, leaf))
             logits = self._run(images)
         self.forwards += len(images)
         self.backwards += len(images)

@@ -1,8 +1,9 @@
-"""Large fully connected layers by oneDNN against torch's own product, and what the graph says of them."""
+"""Large fully connected layers by oneDNN and by loops against torch's own product, and what the graph says of them."""
 
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -18,12 +19,29 @@ LARGE, OUTPUTS = 2048, 1100  # inputs and outputs of a layer just large enough
 @pytest.fixture
 def layers():
     """A frozen layer and one like it that was quickened."""
+    return _layers(LARGE, OUTPUTS)
+
+
+def _layers(inputs, outputs):
     torch.manual_seed(0)
-    plain = nn.Linear(LARGE, OUTPUTS).requires_grad_(requires_grad=False)
+    plain = nn.Linear(inputs, outputs).requires_grad_(requires_grad=False)
     quickened = copy.deepcopy(plain)
     quicken_connections(quickened)
     assert type(quickened) is not nn.Linear
     return plain, quickened
+
+
+@pytest.fixture(params=["loops", "no compiler"])
+def loops(request, monkeypatch):
+    """Loops, and what is done where they cannot be compiled; how many of them ran, forwards and backwards."""
+    ran = []
+    if request.param == "no compiler":
+        monkeypatch.setattr(connected, "load", lambda *_: None)
+        return ran
+    for name in ("_forwards", "_backwards"):
+        loop = getattr(connected, name)
+        monkeypatch.setattr(connected, name, lambda *args, loop=loop, name=name: ran.append(name) or loop(*args))
+    return ran
 
 
 @pytest.fixture
@@ -40,8 +58,11 @@ def products(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("shape", [(1,), (8,), (64,), (2, 5), (1, 1), ()])
-def test_equals_torch_forwards_and_backwards(layers, products, shape):
+@pytest.mark.parametrize("outputs", [OUTPUTS, OUTPUTS + 1, OUTPUTS + 2, OUTPUTS + 3])
+@pytest.mark.parametrize("shape", [(1,), (3,), (8,), (64,), (65,), (2, 5), (1, 1), ()])
+def test_equals_torch_forwards_and_backwards(products, loops, request, shape, outputs):
+    layers = _layers(LARGE, outputs)
+    expected = ["_forwards"] * (math.prod(shape) <= 4) + ["_backwards"] * (math.prod(shape) <= 64)
     found = []
     for layer in layers:
         torch.manual_seed(1)
@@ -49,11 +70,25 @@ def test_equals_torch_forwards_and_backwards(layers, products, shape):
         scores = layer(start)
         weights = torch.randn(scores.shape)
         found.append((scores.detach(), *torch.autograd.grad(scores, start, weights)))
-    assert products == [(*shape, LARGE)]
+    few = math.prod(shape) <= 64
+    assert products == [(*shape, LARGE)] * few
+    assert loops == (expected if "no" not in request.node.callspec.params["loops"] else [])
     torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("active", [0, 1, 300, 500])
+@pytest.mark.parametrize(("inputs", "outputs"), [(2**21, 1), (2**20 + 3, 3), (700001, 5), (1021, 2063)])
+@pytest.mark.parametrize("rows", [1, 4, 5])
+def test_of_any_size(inputs, outputs, rows):
+    found = []
+    for layer in _layers(inputs, outputs):
+        start = torch.randn(rows, inputs, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        scores = layer(start)
+        found.append((scores.detach(), *torch.autograd.grad(scores.square().sum(), start)))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("active", [0, 1, 7, 8, 300, 500])
+@pytest.mark.usefixtures("loops")
 def test_gradients_that_reach_few_outputs(layers, active):
     torch.manual_seed(2)
     weights = torch.randn(3, OUTPUTS)
@@ -65,6 +100,7 @@ def test_gradients_that_reach_few_outputs(layers, active):
     torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("loops")
 def test_gradients_of_several_scores_can_be_batched_and_differentiated_again(layers):
     batched, twice = [], []
     for layer in layers:
@@ -96,6 +132,30 @@ def test_other_rows_go_the_way_of_torch(layers, products, rows, dtype):
     start = torch.randn(rows, dtype=dtype)
     assert torch.equal(quickened(start), plain(start))
     assert products == []
+
+
+def test_rows_that_lie_apart(layers, loops, request):
+    rows = torch.randn(LARGE, 3).T
+    gradients = torch.randn(OUTPUTS, 3).T
+    found = []
+    for layer in layers:
+        start = rows.clone(memory_format=torch.preserve_format).requires_grad_()
+        found.append((layer(start), *torch.autograd.grad(layer(start), start, gradients)))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-4)
+    assert len(loops) == (3 if "no" not in request.node.callspec.params["loops"] else 0)
+
+
+def test_nan_and_infinity_stay(layers):
+    for value in (torch.nan, torch.inf):
+        rows, gradients = torch.randn(2, LARGE), torch.randn(2, OUTPUTS)
+        rows[0, 5] = gradients[1, 7] = value
+        found = []
+        for layer in layers:
+            start = rows.clone().requires_grad_()
+            scores = layer(start)
+            found.append((scores, *torch.autograd.grad(scores, start, gradients)))
+        for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
 def test_small_layers_and_subclasses_stay_as_they_are():

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from etl.explain.layers import Layer
 from etl.explain.merging import Merging, Plan, mergeable
 from etl.explain.prepared import PreparedModel
 from etl.explain.sums import Sum
@@ -213,6 +214,75 @@ def test_scores_stay(kind):
             merged = _parts(model(images.clone()))
         for one, other in zip(merged, expected, strict=True):
             torch.testing.assert_close(one, other)
+
+
+class Sharpened(Net):
+    """Looks at the gradient of its own input."""
+
+    def middle(self, x):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad((self.left(x) + self.right(x)).square().sum(), x)
+        return self.left(gradient)
+
+
+CALLED = [kind for kind in KINDS if kind not in {Returned, OntoAView, EndsInAConvolution, Strided}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer"),
+    [(kind, "stem") for kind in KINDS if kind not in {OtherChangesBetween, EndsInAConvolution}]
+    + [(kind, "left") for kind in CALLED if kind is not Unbatched]
+    + [(InPlace, Layer("add", function=True)), (InPlace, Layer("relu", 2, function=True)), (Returned, "left")]
+    + [(ByOperator, Layer("add", function=True)), (TwoConvolutions, "right")],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_a_pass_that_is_cut_stays(kind, layer):
+    plain = PreparedModel(kind(), IMAGES, layer, channels_last=True)
+    merged = PreparedModel(kind(), IMAGES, layer, channels_last=True, fold=True)
+    assert merged._plan is not None
+    classes = torch.arange(3)
+    for _ in range(2):
+        expected, cut = plain.cut(plain.images(IMAGES)), merged.cut(merged.images(IMAGES))
+        torch.testing.assert_close(cut.activations, expected.activations)
+        torch.testing.assert_close(cut.logits, expected.logits)
+        assert cut.logits.requires_grad
+        torch.testing.assert_close(cut.gradients(classes), expected.gradients(classes))
+    assert merged._merging[torch.float32].nbytes > 0
+    torch.testing.assert_close(merged.scores(IMAGES), plain.scores(IMAGES))
+
+
+def test_what_is_differentiated_within_a_pass_is_not_merged():
+    model = Sharpened().to(memory_format=torch.channels_last)
+    plan = mergeable(model, IMAGES[:1])
+    assert plan is not None
+    images = IMAGES.to(memory_format=torch.channels_last)
+    merging = Merging(model, plan)
+    expected = model(images)
+    with merging.doing():
+        torch.testing.assert_close(model(images), expected)
+    with merging.before_graph():
+        torch.testing.assert_close(model(images), expected)
+    assert merging.nbytes == model.stem.weight.nbytes + model.left.weight.nbytes
+
+
+def test_nothing_is_merged_once_a_graph_begins():
+    model = InPlace().to(memory_format=torch.channels_last)
+    merging = Merging(model, Plan({}))
+    images = IMAGES.to(memory_format=torch.channels_last)
+    expected = model.left(images.repeat(1, 6, 1, 1)[:, :16])
+    with merging.before_graph() as stop:
+        waiting = model.left(images.repeat(1, 6, 1, 1)[:, :16])
+        stop()
+        torch.testing.assert_close(waiting, expected)
+        packed = merging.nbytes
+        start = images.clone().requires_grad_()
+        model(start).sum().backward()
+    assert start.grad is not None
+    assert merging.nbytes == packed
+    with merging.doing():
+        model(images)
+    assert merging.nbytes > packed
 
 
 def test_a_sum_is_written_where_nobody_reads_any_more():

@@ -145,6 +145,9 @@ def test_is_chosen_where_it_can_be_and_is_faster():
     assert not suits(images[:1, :, :9, :9], weight, _geometry())  # so little that reading the weights takes longer
     assert not suits(images.repeat(9, 1, 1, 1)[:, :, :5, :5], weight, _geometry())  # most of the tiles is outside
     assert suits(images.bfloat16(), weight.bfloat16(), _geometry())
+    few = images.repeat(2, 1, 1, 1), weight[:32]
+    assert suits(*few, _geometry())
+    assert not suits(*(tensor.bfloat16() for tensor in few), _geometry())  # products take half the time, transforms not
     assert not suits(images.double(), weight.double(), _geometry())
     assert not suits(images, weight, _geometry(stride=(2, 2)))
     assert not suits(images, weight, _geometry(dilation=(2, 2)))
