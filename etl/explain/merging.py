@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from etl.explain.masked import MaskedConvolution
-from etl.explain.packed import Geometry, Packed
+from etl.explain.packed import Geometry, Packed, can_pack
 from etl.explain.sums import ADDING, IN_PLACE, Sum, SumWatch, memory_of
 from etl.explain.watched import convolution_arguments
 from etl.explain.winograd import Winograd, suits
@@ -61,7 +61,7 @@ class Plan:
 
 def can_merge(module: nn.Module, images: Tensor) -> bool:
     """Whether there is something to gain for these images on this machine."""
-    if images.device.type != "cpu" or images.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
+    if images.device.type != "cpu" or images.dtype != torch.float32 or not can_pack(images.dtype):
         return False
     return any(isinstance(part, nn.Conv2d) for part in module.modules())
 
@@ -130,6 +130,7 @@ class Merging(TorchFunctionMode):
         named = dict(module.named_parameters())
         self._sums = {id(named[name]): found for name, found in plan.sums.items()}
         self._dtype = next(module.parameters()).dtype
+        self._can_pack = can_pack(self._dtype)
         self._first = None if plan.first is None else named[plan.first]
         self._convolutions: dict[tuple[int, type[FrozenConvolution]], FrozenConvolution] = {}
         self._waiting: _Waiting | None = None
@@ -229,7 +230,8 @@ class Merging(TorchFunctionMode):
     def _takes(self, call: Mapping[str, Any]) -> bool:
         images, weight = call["input"], call["weight"]
         return (
-            id(weight) in self._weights
+            self._can_pack
+            and id(weight) in self._weights
             and type(images) is Tensor
             and images.dtype == weight.dtype
             and images.ndim == weight.ndim

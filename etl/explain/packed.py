@@ -68,18 +68,21 @@ class Convolution(Protocol):
 
 
 class FrozenConvolution(Convolution, Protocol):
-    """One whose weights do not change, of images of any shape.
+    """One whose weights do not change, of images of any shape."""
 
-    Attributes
-    ----------
-    nbytes : int
-        Memory of its own copy of the weights.
-    """
-
-    nbytes: int
+    @property
+    def nbytes(self) -> int:
+        """Memory of its own copies of the weights, in bytes."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, geometry: Geometry, shape: torch.Size) -> None:
-        """Prepare it for images of this shape, and less well of others."""
+        """Prepare it for images of this shape first."""
+
+
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether oneDNN packs weights of this type on this machine: bfloat16 takes AVX-512."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class Packed:
@@ -94,24 +97,42 @@ class Packed:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, geometry: Geometry, shape: torch.Size) -> None:
-        how = (geometry.padding, geometry.stride, geometry.dilation, geometry.groups)
-        packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *how, shape)
-        self.nbytes = weight.nbytes
-        self._arguments = (packed, bias, *how)
+        self._weight, self._bias = weight, bias
+        self._how = (geometry.padding, geometry.stride, geometry.dilation, geometry.groups)
+        self._packed: dict[torch.Size, Tensor] = {}
+        self._orders: dict[bytes, Tensor] = {}
+        self._for(shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the packed weights, in bytes."""
+        return self._weight.nbytes * len(self._orders)
+
+    def _for(self, shape: torch.Size) -> Tensor:
+        """Pack the weights as oneDNN prefers for images of a shape: from another order it takes up to 20 times as long.
+
+        What is preferred for one image is often not what is for many.
+        """
+        if shape not in self._packed:
+            packed = torch.ops.mkldnn._reorder_convolution_weight(self._weight, *self._how, shape)
+            order = torch.ops.mkldnn._get_mkldnn_serialized_md(packed).numpy().tobytes()
+            self._packed[shape] = self._orders.setdefault(order, packed)
+        return self._packed[shape]
 
     def __call__(self, images: Tensor, other: Tensor | None, bounds: Bounds | None, *, into: bool) -> Tensor:
         """Convolve, add and clamp: see :class:`Convolution`."""
+        arguments = (self._for(images.shape), self._bias, *self._how)
         is_relu = bounds == (0.0, math.inf)
         if other is None:
             kind, limits = ("relu", []) if is_relu else ("hardtanh", [*bounds]) if bounds else ("none", [])
-            made: Tensor = torch.ops.mkldnn._convolution_pointwise(images, *self._arguments, kind, limits, "")
+            made: Tensor = torch.ops.mkldnn._convolution_pointwise(images, *arguments, kind, limits, "")
             return made
         after: tuple[Any, ...] = ("add", 1.0, "relu" if is_relu else None, [], "")
         if into:
-            torch.ops.mkldnn._convolution_pointwise_.binary(other, images, *self._arguments, *after)
+            torch.ops.mkldnn._convolution_pointwise_.binary(other, images, *arguments, *after)
             made = other
         else:
-            made = torch.ops.mkldnn._convolution_pointwise.binary(images, other, *self._arguments, *after)
+            made = torch.ops.mkldnn._convolution_pointwise.binary(images, other, *arguments, *after)
         return made.clamp_(*bounds) if bounds and not is_relu else made  # after a sum oneDNN has ReLU alone
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from etl.explain import winograd
 from etl.explain.loops import load
 from etl.explain.merging import Merging, Plan
-from etl.explain.packed import Geometry, Packed
+from etl.explain.packed import Geometry, Packed, can_pack
 from etl.explain.winograd import Winograd, suits
 
 RELU = (0.0, math.inf)
@@ -99,6 +99,7 @@ def test_parts_make_the_whole(monkeypatch, near):
     torch.testing.assert_close(parts(images, None, RELU, into=False), whole, rtol=0, atol=1e-6)
 
 
+@pytest.mark.skipif(not can_pack(torch.bfloat16), reason="needs a processor that multiplies bfloat16 by oneDNN")
 @pytest.mark.parametrize("into", [False, True])
 def test_in_bfloat16(into):
     images, weight, bias = (tensor.bfloat16() for tensor in _case(3, size=(13, 14)))
