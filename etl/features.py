@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from torch.utils.hooks import RemovableHandle
@@ -80,6 +82,15 @@ class FeatureTap:
             self._handle.remove()
         self._input = None
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Leave the module without a hook for a while."""
+        self.__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            self.__enter__()
+
     def take(self, logits: Tensor) -> Tensor:
         """Return the features of the last forward pass, float32, shape (B, d); maps and token sequences are averaged.
 
@@ -96,4 +107,5 @@ class FeatureTap:
         return x.flatten(1).float()
 
     def _record(self, _module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        self._input = arguments[0]
+        # A copy: nobody who watched the pass knows that this is read after it.
+        self._input = arguments[0].clone()

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 """What `mallopt` calls them: free bytes at the heap's end and size of a block from which memory is given back, and the
 number of heaps."""
-KEPT = {ARENA_MAX: 1, TRIM_THRESHOLD: (1 << 31) - 1, MMAP_THRESHOLD: 1 << 30}
-"""One heap for the threads that begin from now on: those that threads have to themselves hold 64 MiB and are given back
-when they are empty."""
+KEPT = {TRIM_THRESHOLD: (1 << 31) - 1, MMAP_THRESHOLD: 1 << 30}
+ONE_HEAP = {ARENA_MAX: 1}
+"""For the threads that begin from now on: heaps that threads have to themselves hold 64 MiB and are given back when
+they are empty."""
 USUAL = {TRIM_THRESHOLD: 64 << 20, MMAP_THRESHOLD: 32 << 20}
 """Where the thresholds get to by themselves, as larger and larger blocks are freed."""
 
@@ -30,11 +31,16 @@ _holders = 0
 
 
 @contextmanager
-def freed_memory_kept() -> Iterator[None]:
+def freed_memory_kept(*, one_heap: bool = False) -> Iterator[None]:
     """Keep freed memory in this process, of all its threads, while the context is open; then give back what is free.
 
-    Contexts may overlap; the last one gives back. Threads go on to share a heap, which glibc decides once. With another
-    C library than glibc nothing happens.
+    Contexts may overlap; the last one gives back. With another C library than glibc nothing happens. It is worth it for
+    many passes of a network: giving back takes a moment, and so do the first passes of whoever comes next.
+
+    Parameters
+    ----------
+    one_heap
+        Whether threads that begin from now on are to share a heap, for as long as the process lives.
     """
     global _holders
     libc = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
@@ -42,6 +48,8 @@ def freed_memory_kept() -> Iterator[None]:
         yield
         return
     with _lock:
+        if one_heap:
+            _set(libc, ONE_HEAP)
         _holders += 1
         if _holders == 1:
             _set(libc, KEPT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,8 @@ from etl.cost import latency_ms
 from etl.distances import ConfidenceSums
 from etl.explain.folding import fold_batch_norms
 from etl.explain.logits import logits_of
+from etl.explain.merging import Merging, can_merge, mergeable
+from etl.explain.overwriting import overwritable, overwriting
 from etl.features import FeatureTap
 from etl.models import LoadedModel, ModelError
 from etl.scores import feature_rows, prediction_rows, softmax
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from numpy.typing import NDArray
+    from torch import nn
 
     from etl.decode import ShardPixels
     from warehouse.parts import PartStore
@@ -37,7 +40,10 @@ class Aborted(Exception):  # noqa: N818 - somebody pressed Ctrl-C twice
 
 
 class Runner:
-    """A classifier on its device, its batch normalisations folded into its convolutions: the same function, faster.
+    """A classifier on its device: the same function, faster.
+
+    Its batch normalisations are folded into its convolutions, activation functions write over what nobody else reads,
+    and on a CPU convolutions are merged with what follows them (:mod:`etl.explain.merging`).
 
     Use it as a context manager: while it is open, the module is on the device and has a hook.
 
@@ -86,7 +92,9 @@ class Runner:
         self._device = device
         self._aborted = aborted
         self._precision = precision
-        self._is_folded = False
+        self._is_prepared = False
+        self._overwriting: list[nn.Module] = []
+        self._merging: Merging | None = None
         self._dtype = PRECISIONS[precision]
 
     def __enter__(self) -> Runner:
@@ -124,7 +132,7 @@ class Runner:
         """
         if not len(pixels):
             return np.empty((0, self._classes), np.float32), np.empty((0, 1), np.float32)
-        self._fold(pixels[:1])
+        self._prepare(pixels[:1])
         with torch.inference_mode(), float32_math(self._device, tf32=self._precision == "tf32"):
             logits, features = self._forwards(pixels)
             # Infinite logits can be meant (a masked class); what has no order cannot.
@@ -137,25 +145,38 @@ class Runner:
 
     def latency_ms(self, pixels: Tensor) -> float:
         """Median time of a forward pass for the first of some images, in milliseconds."""
-        self._fold(pixels[:1])
+        self._prepare(pixels[:1])
         example = self.preprocess.batch(pixels[:1].to(self._device))
         with float32_math(self._device, tf32=self._precision == "tf32"):
             return latency_ms(self._module, example.to(self._dtype))
 
-    def _fold(self, pixels: Tensor) -> None:
-        """Fold batch normalisations, once there is an image to do it with; then take on the number type asked for."""
-        if self._is_folded:
+    def _prepare(self, pixels: Tensor) -> None:
+        """Find out what makes passes faster, once there is an image to do it with; take on the number type wanted."""
+        if self._is_prepared:
             return
         try:
-            fold_batch_norms(self._module, self.preprocess.batch(pixels.to(self._device)))
+            example = self.preprocess.batch(pixels.to(self._device))
+            fold_batch_norms(self._module, example)
+            with self._tap.away():
+                self._overwriting = overwritable(self._module, example)
+                plan = None
+                if can_merge(self._module, example):
+                    with overwriting(self._overwriting):
+                        plan = mergeable(self._module, example)
             self._module.to(self._dtype)
+            self._merging = None if plan is None else Merging(self._module, plan)
         except torch.OutOfMemoryError as error:
             raise ModelError("the device has not enough memory for a single image") from error
         except UserError:
             raise
         except Exception as error:
             raise ModelError(f"it failed: {type(error).__name__}: {error}") from error
-        self._is_folded = True
+        self._is_prepared = True
+
+    @contextmanager
+    def _quickened(self) -> Iterator[None]:
+        with overwriting(self._overwriting), nullcontext() if self._merging is None else self._merging.doing():
+            yield
 
     def _forwards(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Classify in batches; returns logits and features on the device, where nothing has waited for them yet."""
@@ -166,7 +187,8 @@ class Runner:
             batch = pixels[start : start + self.batch_size]
             try:
                 x = self.preprocess.batch(batch.to(self._device, non_blocking=True)).to(self._dtype)
-                y = logits_of(self._module(x), len(x), self._outputs).float()
+                with self._quickened():
+                    y = logits_of(self._module(x), len(x), self._outputs).float()
                 features.append(self._tap.take(y))
                 logits.append(y)
             except torch.OutOfMemoryError as error:

@@ -133,7 +133,7 @@ class Station:
         self._abort = threading.Event()
         self._memory = ExitStack()
         if device.type == "cpu":
-            self._memory.enter_context(freed_memory_kept())
+            self._memory.enter_context(freed_memory_kept(one_heap=True))
 
     def abort(self) -> None:
         """End what is being computed after the current forward pass, with :class:`etl.predict.Aborted`."""

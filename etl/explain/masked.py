@@ -133,7 +133,7 @@ class MaskedConvolution:
         self._planes, self._rows, self._columns = masked._planes(weight, geometry)
         self._masked, self._masks = masked, masks
         self._dtype = weight.dtype
-        self._bias = (torch.zeros(len(weight)) if bias is None else bias).float().numpy()
+        self._bias = (torch.zeros(len(weight)) if bias is None else bias.detach()).float().numpy()
 
     def __call__(self, images: Tensor, other: Tensor | None, bounds: Bounds | None, *, into: bool) -> Tensor:
         """Add up and clamp; what is empty is not read."""

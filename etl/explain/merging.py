@@ -39,6 +39,10 @@ _CLAMPING: dict[Any, tuple[str, ...]] = {
 }
 """Functions that may clamp in place, and their arguments after the first."""
 
+_LEAST = 1e6
+"""Multiply-adds of convolutions for each function that is called for an image. Where there are fewer, as in ShuffleNet,
+watching the functions takes longer than is saved."""
+
 _ALIKE = 1e-3
 """Of the range of the scores: more than this is no rounding."""
 
@@ -79,9 +83,9 @@ def mergeable(module: nn.Module, example: Tensor) -> Plan | None:
     Returns
     -------
     Plan or None
-        For :class:`Merging`. None if the module is to be left alone: it has hooks, which may keep what they see;
-        merged passes fail or give other scores, as may be if it uses functions that PyTorch does not show; or scores
-        are not finite, since a merged ReLU of NaN is zero.
+        For :class:`Merging`. None if the module is to be left alone: it has hooks, which may keep what they see; it
+        has little to do for one image; merged passes fail or give other scores, as may be if it uses functions that
+        PyTorch does not show; or scores are not finite, since a merged ReLU of NaN is zero.
     """
     if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
         return None
@@ -91,6 +95,8 @@ def mergeable(module: nn.Module, example: Tensor) -> Plan | None:
             with watch:
                 output = module(images)
                 watch.end(output)
+            if watch.work() < _LEAST:
+                return None
             plan = Plan(watch.sums(), watch.first(images))
             with Merging(module, plan).doing():
                 merged = module(example.clone())
@@ -113,8 +119,9 @@ def _are_alike(expected: object, found: object) -> bool:
 class Merging(TorchFunctionMode):
     """Watches a pass and does convolutions of a module's own weights merged with what follows.
 
-    A convolution waits for the next function, whichever it is, so no order is changed that could be noticed. Concerns
-    this thread alone.
+    A convolution waits for the next function, whichever it is, so no order is changed that could be noticed. A pass
+    whose first convolution reads NaN or infinity, as a model may make of an image without contrast, is left alone:
+    merged, a ReLU would make zero of NaN, and nobody would learn of it. Concerns this thread alone.
 
     Parameters
     ----------
@@ -132,10 +139,12 @@ class Merging(TorchFunctionMode):
         self._dtype = next(module.parameters()).dtype
         self._can_pack = can_pack(self._dtype)
         self._first = None if plan.first is None else named[plan.first]
-        self._convolutions: dict[tuple[int, type[FrozenConvolution]], FrozenConvolution] = {}
+        self._convolutions: dict[tuple[Any, ...], FrozenConvolution] = {}
+        self._known: dict[tuple[Any, ...], tuple[FrozenConvolution, torch.Size]] = {}
         self._waiting: _Waiting | None = None
         self._seen: _Seen | None = None
         self._on = True
+        self._is_finite = False  # as far as the first convolution of this pass can tell
 
     @property
     def nbytes(self) -> int:
@@ -168,6 +177,7 @@ class Merging(TorchFunctionMode):
                 self._finish()
         finally:
             self._waiting = self._seen = None
+            self._on, self._is_finite = True, False
 
     @contextmanager
     def before_graph(self) -> Iterator[Callable[[], None]]:
@@ -188,7 +198,8 @@ class Merging(TorchFunctionMode):
                 yield stop
                 self._finish()
         finally:
-            self._waiting, self._on = None, True
+            self._waiting = None
+            self._on, self._is_finite = True, False
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -215,7 +226,7 @@ class Merging(TorchFunctionMode):
             if seen is not None:
                 seen.make()
                 seen = None
-            if self._takes(call):
+            if self._takes(call) and self._reads_numbers(call["input"]):
                 self._waiting = self._convolution(call)
                 return self._waiting.result
         if seen is not None:
@@ -240,15 +251,22 @@ class Merging(TorchFunctionMode):
             and not isinstance(call["padding"], str)
         )
 
+    def _reads_numbers(self, images: Tensor) -> bool:
+        if not self._is_finite:
+            self._on = self._is_finite = math.isfinite(images.sum())
+        return self._on
+
     def _convolution(self, call: Mapping[str, Any]) -> _Waiting:
         images, weight, bias = call["input"], call["weight"], call["bias"]
         geometry = Geometry.of(call)
-        kind: type[FrozenConvolution] = Winograd if suits(images, weight, geometry) else Packed
-        key = (id(weight), kind)
-        if key not in self._convolutions:
-            self._convolutions[key] = kind(weight, bias, geometry, images.shape)
-        shape = geometry.shape(images, weight)
-        return _Waiting(self._convolutions[key], images, shape, self._sums.get(id(weight)), images.new_empty(0))
+        key = (id(weight), id(bias), geometry, images.shape)
+        if key not in self._known:
+            kind: type[FrozenConvolution] = Winograd if suits(images, weight, geometry) else Packed
+            of_any_shape = (*key[:3], kind)
+            if of_any_shape not in self._convolutions:
+                self._convolutions[of_any_shape] = kind(weight, bias, geometry, images.shape)
+            self._known[key] = (self._convolutions[of_any_shape], geometry.shape(images, weight))
+        return _Waiting(images, *self._known[key], images.new_empty(0), self._sums.get(id(weight)))
 
 
 class _Seen:
@@ -270,18 +288,18 @@ class _Seen:
             return None
         shape = geometry.shape(self._masked.image.expand(len(self._masks), -1, -1, -1), weight)
         convolution = MaskedConvolution(self._masked, self._masks, weight, call["bias"], geometry)
-        return _Waiting(convolution, self.images, shape, None, weight.new_empty(0))
+        return _Waiting(self.images, convolution, shape, weight.new_empty(0))
 
 
 @dataclass
 class _Waiting:
     """A convolution that is not computed yet; ``result`` is empty until then."""
 
-    convolution: Convolution
     images: Tensor
+    convolution: Convolution
     shape: torch.Size
-    sum: Sum | None
     result: Tensor
+    sum: Sum | None = None
     other: Tensor | None = None
     into: bool = False
     bounds: Bounds | None = None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 
@@ -17,8 +16,7 @@ Bounds = tuple[float, float]
 """What results are clamped to; (0, inf) is a ReLU."""
 
 
-@dataclass(frozen=True)
-class Geometry:
+class Geometry(NamedTuple):
     """Arguments of a convolution beside images and weights, of rows and columns."""
 
     stride: tuple[int, int]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -13,6 +14,7 @@ from etl.explain.chunks import in_chunks
 from etl.explain.logits import choose_targets
 from etl.explain.masked import MaskedImages
 from etl.explain.protocol import Attribution, Context
+from etl.heap import freed_memory_kept
 from warehouse.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ _PREVIEW = 128
 
 _MOST_ON_CPU = 8  # larger passes leave the caches
 _MOST = 256
+_SOME = 2  # passes from which on it is worth to keep freed memory from one to the next
 _LOWER = {"float32": None, "bfloat16": torch.bfloat16}
 
 
@@ -204,9 +207,11 @@ def _score_maps(
             logits = logits.softmax(dim=1)
         scores[part] = logits[:, targets]
 
-    most = _MOST_ON_CPU if model.device.type == "cpu" else _MOST
-    for _ in in_chunks(len(masks), model.pass_size(image, len(masks), report.context, most), score):
-        pass
+    on_cpu = model.device.type == "cpu"
+    size = model.pass_size(image, len(masks), report.context, _MOST_ON_CPU if on_cpu else _MOST)
+    with freed_memory_kept() if on_cpu and len(masks) > _SOME * size else nullcontext():
+        for _ in in_chunks(len(masks), size, score):
+            pass
     return combine(len(masks))
 
 

@@ -75,6 +75,10 @@ class SumWatch(Watch):
         self._time += 1
         self._use(output)
 
+    def work(self) -> float:
+        """Multiply-adds of convolutions for each function that was called."""
+        return sum(call.result.numel() * call.weight[0].numel() for call in self.calls) / max(1, self._time)
+
     def first(self, images: Tensor) -> str | None:
         """Name the weight of the convolution that alone reads the images, if there is one."""
         for call in self.calls:

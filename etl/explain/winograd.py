@@ -38,6 +38,10 @@ _CHANNELS, _FILTERS = 64, 32
 _NEAR = 4 << 20
 """Bytes of transformed tiles that are multiplied at once: they stay near the processor."""
 
+_IMAGES = 8
+"""Images of a pass, most often. How many tiles are multiplied at once, and so how sums are rounded, follows from this
+and not from the first pass, which is another one where work goes on that was interrupted."""
+
 _INSIDE, _MULTIPLY_ADDS = 0.6, 3e8
 """Share of the results of all tiles that lie within the map, and multiplications of the direct convolution, from which
 it is faster: for less, transforms and reading the weights, which are four times as many, take too long."""
@@ -90,8 +94,8 @@ class Winograd:
     def __init__(self, weight: Tensor, bias: Tensor | None, geometry: Geometry, shape: torch.Size) -> None:
         filters, channels = weight.shape[:2]
         self._padding = geometry.padding
-        self._bias = (torch.zeros(filters) if bias is None else bias).float().numpy()
-        total = len(self._tiles(shape))
+        self._bias = (torch.zeros(filters) if bias is None else bias.detach()).float().numpy()
+        total = len(self._tiles((_IMAGES, *shape[1:])))
         parts = math.ceil(total * 36 * channels * weight.element_size() / _NEAR)
         self._at_once = math.ceil(total / parts)
         transformed = torch.einsum("ai,kcij,bj->abkc", _KERNEL, weight.double(), _KERNEL)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from etl.explain import merging
 from etl.models import LoadedModel, ModelError
 from etl.predict import Aborted, Runner, float32_math
 from etl.preprocess import Preprocess
@@ -42,7 +43,7 @@ def test_too_little_memory_halves_the_batch_and_nothing_is_lost():
     hungry = Hungry(5)
     (found, found_features), size = predict(hungry, pixels, 32)
     assert size == 4
-    assert hungry.batches == [1, 4, 4, 4, 4, 4, 1]  # the first to fold
+    assert hungry.batches == [1, 1, 4, 4, 4, 4, 4, 1]  # the first two to prepare
     torch.testing.assert_close(torch.from_numpy(found), torch.from_numpy(logits))
     torch.testing.assert_close(torch.from_numpy(found_features), torch.from_numpy(features))
 
@@ -50,10 +51,10 @@ def test_too_little_memory_halves_the_batch_and_nothing_is_lost():
 def test_who_does_not_want_to_wait_for_the_end_need_not():
     hungry = Hungry(1000)
     loaded = LoadedModel(hungry.eval(), Preprocess(None, 8), 4, "Net")
-    enough = lambda: len(hungry.batches) >= 4  # noqa: E731
+    enough = lambda: len(hungry.batches) >= 5  # noqa: E731
     with Runner(loaded, None, "linear", CPU, "float32", 2, enough) as runner, pytest.raises(Aborted):
         runner.predict(torch.zeros(100, 3, 8, 8, dtype=torch.uint8))
-    assert hungry.batches == [1, 2, 2, 2]
+    assert hungry.batches == [1, 1, 2, 2, 2]
 
 
 def test_no_room_for_one_image_is_said():
@@ -65,6 +66,72 @@ def test_no_images_give_no_rows():
     (logits, features), _ = predict(Hungry(1), torch.zeros(0, 3, 8, 8, dtype=torch.uint8), 8)
     assert logits.shape == (0, 4)
     assert len(features) == 0
+
+
+class Residual(nn.Module):
+    """Convolutions with all that can be merged and overwritten; like some models it evens out contrast itself."""
+
+    def __init__(self, hooked=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 64, 3, padding=1)
+        self.body = nn.Conv2d(64, 64, 3, padding=1)
+        self.norm = nn.BatchNorm2d(64)
+        self.active = nn.ReLU()
+        self.linear = nn.Conv2d(64, 4, 1)
+        self.seen = []
+        if hooked:
+            self.body.register_forward_hook(lambda _module, _args, output: self.seen.append(output))
+
+    def forward(self, x):
+        low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+        x = (x - low) / (high - low)
+        x = self.active(self.stem(x))
+        x = self.active(x + self.norm(self.body(x)))
+        return self.linear(x).flatten(2).mean(2)
+
+
+@pytest.fixture
+def _merged(monkeypatch):
+    """Merge convolutions of the smallest networks, too."""
+    monkeypatch.setattr(merging, "_LEAST", 0)
+
+
+@pytest.mark.usefixtures("_merged")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("hooked", [False, True])
+def test_predictions_are_those_of_the_module_as_it_comes(precision, hooked):
+    pixels = torch.randint(0, 256, (11, 3, 32, 32), dtype=torch.uint8)
+    plain, preprocess = Residual().eval(), Preprocess(None, 32)
+    maps = []
+    plain.linear.register_forward_pre_hook(lambda _module, args: maps.append(args[0]))
+    with torch.no_grad():
+        expected = plain(preprocess.batch(pixels))
+    loaded = LoadedModel(Residual(hooked).eval(), preprocess, 4, "Net")
+    with Runner(loaded, None, "linear", CPU, precision, 4) as runner:
+        logits, features = runner.predict(pixels)
+        again, _ = runner.predict(pixels)
+        assert (runner._merging is None) == hooked
+        assert runner.latency_ms(pixels) > 0
+    # The seventh significant digit, or in bfloat16 the third.
+    tolerance = {"rtol": 1e-5, "atol": 1e-5} if precision == "float32" else {"rtol": 0.05, "atol": 0.02}
+    torch.testing.assert_close(torch.from_numpy(logits), expected, **tolerance)
+    torch.testing.assert_close(torch.from_numpy(features), maps[0].mean((2, 3)), **tolerance)
+    assert (again == logits).all()
+    assert not loaded.module.active.inplace
+
+
+@pytest.mark.usefixtures("_merged")
+def test_what_a_model_makes_of_an_image_without_contrast_is_not_hidden():
+    """A ReLU that is merged makes zero of NaN."""
+    pixels = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
+    loaded = LoadedModel(Residual().eval(), Preprocess(None, 32), 4, "Net")
+    with Runner(loaded, None, "linear", CPU, "float32", 8) as runner:
+        runner.predict(pixels)
+        assert runner._merging is not None
+        pixels[3] = 7
+        with pytest.raises(ModelError, match="not finite"):
+            runner.predict(pixels)
 
 
 @pytest.mark.parametrize(("tf32", "expected"), [(True, "tf32"), (False, "ieee")])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from etl.demo.architectures import build
-from etl.explain import PreparedModel
+from etl.explain import PreparedModel, merging
 from etl.explain.grad_cam import grad_cam_map
 
 if TYPE_CHECKING:
@@ -30,6 +30,14 @@ def _threads():
     torch.set_num_threads(1)  # tiny networks lose more by waiting for each other's threads than they gain
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _merged():
+    """Merge convolutions of the smallest networks, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merging, "_LEAST", 0)
+        yield
 
 
 @cache

@@ -7,11 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from etl.explain import merging as module_of_merging
 from etl.explain.layers import Layer
 from etl.explain.merging import Merging, Plan, mergeable
 from etl.explain.prepared import PreparedModel
 from etl.explain.sums import Sum
 
+LEAST = module_of_merging._LEAST
 IMAGES = torch.rand(3, 3, 9, 9, generator=torch.Generator().manual_seed(0)) - 0.5
 
 
@@ -252,6 +254,26 @@ def test_a_pass_that_is_cut_stays(kind, layer):
     torch.testing.assert_close(merged.scores(IMAGES), plain.scores(IMAGES))
 
 
+class OfContrast(InPlace):
+    """Evens out contrast, and so makes NaN of an image that has none."""
+
+    def forward(self, x):
+        return super().forward((x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True))
+
+
+def test_nan_of_a_single_image_stays_its_own():
+    images = IMAGES.clone()
+    images[1] = 0.25
+    prepared = PreparedModel(OfContrast(), IMAGES, "left", channels_last=True, fold=True)
+    assert prepared._plan is not None
+    for _ in range(2):
+        for scores in (prepared.scores(images), prepared.cut(prepared.images(images)).logits):
+            assert scores.isnan().all(dim=1).tolist() == [False, True, False]
+        assert not prepared._merging[torch.float32]._convolutions
+    assert prepared.scores(IMAGES).isfinite().all()
+    assert prepared._merging[torch.float32]._convolutions
+
+
 def test_what_is_differentiated_within_a_pass_is_not_merged():
     model = Sharpened().to(memory_format=torch.channels_last)
     plan = mergeable(model, IMAGES[:1])
@@ -283,6 +305,12 @@ def test_nothing_is_merged_once_a_graph_begins():
     with merging.doing():
         model(images)
     assert merging.nbytes > packed
+
+
+@pytest.mark.parametrize(("name", "merges"), [("resnet18", True), ("shufflenet_v2_x0_5", False)])
+def test_networks_with_little_to_do_are_left_alone(monkeypatch, network, name, merges):
+    monkeypatch.setattr(module_of_merging, "_LEAST", LEAST)
+    assert (mergeable(network(name), torch.rand(1, 3, 224, 224)) is not None) == merges
 
 
 def test_a_sum_is_written_where_nobody_reads_any_more():
